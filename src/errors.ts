@@ -1,0 +1,80 @@
+/** Why a collection yielded nothing. Values of the label `code`; listed in CONTRACT order, never renamed. */
+export const collectErrorCodes = [
+  // An HTTP source.
+  'refused',
+  'reset',
+  'resolve',
+  'timeout',
+  'status',
+  'tls',
+  'too_large',
+  'truncated',
+  'not_exposition',
+  'redirect',
+  'limit',
+  // The GPU source; `timeout` and `too_large` serve both.
+  'not_found',
+  'permission',
+  'driver_unavailable',
+  'library_mismatch',
+  'no_gpu',
+  'gpu_lost',
+  'malformed',
+  'exit',
+] as const
+
+export type CollectErrorCode = (typeof collectErrorCodes)[number]
+
+/** Names of the limits that input can hit. Values of the label `limit`. */
+export const limitNames = ['samples', 'labels', 'label_length', 'series', 'processes'] as const
+
+export type LimitName = (typeof limitNames)[number]
+
+/** How often each limit was hit. A limit that was not hit has no key. */
+export type LimitHits = Readonly<Partial<Record<LimitName, number>>>
+
+/**
+ * An expected failure of one collection: thrown by an edge, or by a parser that was given something
+ * which is not its format at all. The collect loop alone catches it.
+ */
+export class CollectError extends Error {
+  readonly code: CollectErrorCode
+  /** For `status`: the HTTP status that came instead of 200. */
+  readonly status: number | undefined
+
+  constructor(
+    code: CollectErrorCode,
+    message: string,
+    options: { readonly cause?: unknown; readonly status?: number } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'CollectError'
+    this.code = code
+    this.status = options.status
+  }
+}
+
+/** A configuration that cannot be used. `issues` holds one line for each mistake. */
+export class ConfigError extends Error {
+  readonly issues: readonly string[]
+
+  constructor(issues: readonly string[]) {
+    super(issues.join('\n'))
+    this.name = 'ConfigError'
+    this.issues = issues
+  }
+}
+
+/** Closes a `switch` over a union: reaching it is a programming error. */
+export function unreachable(value: never): never {
+  throw new TypeError(`expected no further case, found ${JSON.stringify(value)}`)
+}
+
+/**
+ * Returns `text` fit for a message: control characters escaped, at most `maxLength` characters
+ * with an ellipsis for the rest.
+ */
+export function shorten(text: string, maxLength = 80): string {
+  const cut = text.length > maxLength ? `${text.slice(0, maxLength)}…` : text
+  return JSON.stringify(cut).slice(1, -1)
+}
