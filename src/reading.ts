@@ -22,7 +22,7 @@ export interface Channel {
   readonly offset: number
   /** Finite upper edges of a histogram's buckets, ascending; absent for counters and gauges. */
   readonly bounds?: readonly number[]
-  /** Where `values` holds the Unix time in seconds at which the series began, if the producer says. */
+  /** Where `values` holds the Unix time in seconds at which the series began; 0 there is unknown. */
   readonly startOffset?: number
 }
 
@@ -41,6 +41,11 @@ export interface Reading {
   /** Lines or values that could not be used and were left out. */
   readonly malformedLines: number
   readonly limitHits: LimitHits
+  /**
+   * Keys of series that the page had and that could not be used this time. When such a series is read
+   * for the first time later on, it is not new.
+   */
+  readonly leftOut?: readonly string[]
   /** What a person should know of this reading: warnings the producer printed, parts that are missing. */
   readonly notes: readonly string[]
 }

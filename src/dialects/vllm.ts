@@ -1,0 +1,227 @@
+import type { Exposition, Series } from '../exposition/exposition.ts'
+import { type InstrumentId, instruments } from '../instruments.ts'
+import type { Labels, Reading } from '../reading.ts'
+import { type Choice, fill, HistogramGatherer, keyOf, layOut, type Plan } from './plan.ts'
+import {
+  finishedFamily,
+  httpFamily,
+  isServingPath,
+  processStartName,
+  type Row,
+  rankLabel,
+  vllmRows,
+} from './vllm-names.ts'
+
+/**
+ * What a vLLM page can tell beyond its numbers; members of `Reading.capabilities`.
+ *
+ * - `vllm`: the page has families of vLLM at all
+ * - `finished`: it counts finished requests
+ * - `error-reason`: it tells requests that the engine failed from the others
+ * - `http`: it counts HTTP answers by status
+ */
+export type VllmCapability = 'vllm' | 'finished' | 'error-reason' | 'http'
+
+/**
+ * Turns pages of one vLLM server into readings, whatever its version: `Exposition` in its words in,
+ * `Reading` in ours out. What depends on a page's shape alone is worked out once for each shape.
+ */
+export class VllmDialect {
+  #shape: readonly Series[] | undefined
+  #families: Exposition['families'] | undefined
+  #plan: Plan | undefined
+
+  translate(page: Exposition, context: { readonly version: string | undefined }): Reading {
+    if (
+      this.#plan === undefined ||
+      this.#shape !== page.series ||
+      this.#families !== page.families
+    ) {
+      this.#plan = planFor(page)
+      this.#shape = page.series
+      this.#families = page.families
+    }
+    const plan = this.#plan
+    const { channels, values, leftOut, faults } = fill(plan, page)
+    const start = page.values[plan.processStartFrom]
+    return {
+      channels,
+      values,
+      processStartSeconds: start !== undefined && Number.isFinite(start) ? start : undefined,
+      version: context.version,
+      capabilities: plan.capabilities,
+      malformedLines: page.malformedLines + plan.broken.length + faults,
+      leftOut: leftOut.length === 0 ? plan.broken : [...plan.broken, ...leftOut],
+      limitHits: page.limitHits,
+      notes: [],
+    }
+  }
+}
+
+function planFor(page: Exposition): Plan {
+  const index = indexSeries(page)
+  const choices: Choice[] = []
+  const broken: string[] = []
+  for (const row of vllmRows) {
+    const found = chooseRow(row, index)
+    choices.push(...found.choices)
+    for (const identity of found.broken) broken.push(keyOf(row.instrument, identity))
+  }
+  choices.push(...chooseHttp(index))
+  const capabilities = new Set<VllmCapability>()
+  for (const family of page.families.keys()) {
+    if (family.startsWith('vllm:')) capabilities.add('vllm')
+  }
+  if (page.families.has(httpFamily)) capabilities.add('http')
+  const finished = index.families.get(finishedFamily)
+  if (finished !== undefined) capabilities.add('finished')
+  if (finished?.some(({ series }) => series.labels.get('finished_reason') === 'error')) {
+    capabilities.add('error-reason')
+  }
+  const processStartFrom = page.series.findIndex(({ name }) => name === processStartName)
+  return layOut(choices, { processStartFrom, broken, capabilities })
+}
+
+interface Placed {
+  readonly series: Series
+  readonly position: number
+}
+
+interface Index {
+  readonly families: ReadonlyMap<string, readonly Placed[]>
+  /** Positions of `_created` samples by the name they belong to and their labels. */
+  readonly created: ReadonlyMap<string, number>
+}
+
+const createdSuffix = '_created'
+
+function indexSeries(page: Exposition): Index {
+  const families = new Map<string, Placed[]>()
+  const created = new Map<string, number>()
+  for (const [position, series] of page.series.entries()) {
+    if (series.name.endsWith(createdSuffix)) {
+      const stem = series.name.slice(0, -createdSuffix.length)
+      created.set(stem + identityOf(series), position)
+      continue
+    }
+    const placed = families.get(series.family)
+    if (placed === undefined) families.set(series.family, [{ series, position }])
+    else placed.push({ series, position })
+  }
+  return { families, created }
+}
+
+function chooseRow(
+  row: Row,
+  index: Index,
+): { readonly choices: readonly Choice[]; readonly broken: readonly string[] } {
+  for (const family of row.families) {
+    const placed = index.families.get(family)?.filter((one) => isOf(row, one.series))
+    if (placed === undefined || placed.length === 0) continue
+    return row.type === 'histogram'
+      ? chooseHistograms(row, family, placed, index)
+      : { choices: placed.flatMap((one) => chooseScalar(row, one, index)), broken: [] }
+  }
+  return { choices: [], broken: [] }
+}
+
+function isOf(row: Row, series: Series): boolean {
+  if (series.type !== row.type) return false
+  const { where } = row
+  return where === undefined || where.values.includes(series.labels.get(where.label) ?? '')
+}
+
+function chooseScalar(row: Row, { series, position }: Placed, index: Index): Choice[] {
+  const common = {
+    instrument: row.instrument,
+    labels: labelsOf(row.instrument, series, row.by),
+    identity: identityOf(series),
+    group: groupOf(series),
+  }
+  if (row.valueLabel !== undefined) {
+    const text = series.labels.get(row.valueLabel) ?? ''
+    const value = text === '' ? Number.NaN : Number(text)
+    // vLLM writes Python's words into these labels; `None` is no number and so no value.
+    if (!Number.isFinite(value)) return []
+    return [{ ...common, createdFrom: undefined, source: { kind: 'constant', value } }]
+  }
+  const createdFrom =
+    row.type === 'counter'
+      ? index.created.get(series.name.replace(/_total$/, '') + common.identity)
+      : undefined
+  return [{ ...common, createdFrom, source: { kind: 'sample', from: position } }]
+}
+
+function chooseHistograms(
+  row: Row,
+  family: string,
+  placed: readonly Placed[],
+  index: Index,
+): { readonly choices: readonly Choice[]; readonly broken: readonly string[] } {
+  const gatherer = new HistogramGatherer()
+  for (const { series, position } of placed) gatherer.add(series, position, identityOf(series))
+  const { whole, broken } = gatherer.finish()
+  const choices = [...whole].map(
+    ([identity, { series, parts }]): Choice => ({
+      instrument: row.instrument,
+      labels: labelsOf(row.instrument, series, row.by),
+      identity,
+      group: groupOf(series),
+      createdFrom: index.created.get(family + identity),
+      source: { kind: 'histogram', ...parts },
+    }),
+  )
+  return { choices, broken }
+}
+
+/**
+ * Chooses the answers on serving paths. A server whose routes have no names writes `handler="none"` for
+ * all of them; then every POST counts, since nothing better is known.
+ */
+function chooseHttp(index: Index): Choice[] {
+  const placed = (index.families.get(httpFamily) ?? []).filter(
+    ({ series }) => series.type === 'counter',
+  )
+  const nameless = placed.every(({ series }) => series.labels.get('handler') === 'none')
+  const choices: Choice[] = []
+  for (const { series, position } of placed) {
+    const { labels } = series
+    if (labels.get('method') !== 'POST') continue
+    if (!nameless && !isServingPath(labels.get('handler') ?? '')) continue
+    const identity = identityOf(series)
+    choices.push({
+      instrument: 'http_answers',
+      labels: { status: statusClass(labels.get('status') ?? '') },
+      identity,
+      group: 'http',
+      createdFrom: index.created.get(series.name.replace(/_total$/, '') + identity),
+      source: { kind: 'sample', from: position },
+    })
+  }
+  return choices
+}
+
+function statusClass(status: string): string {
+  return /^[1-5]\d\d$/.test(status) ? `${status.charAt(0)}xx` : status
+}
+
+function labelsOf(id: InstrumentId, series: Series, by: Row['by']): Labels {
+  const labels: Record<string, string> = {}
+  const instrument = instruments[id]
+  if (instrument.of === 'model') labels['model_name'] = series.labels.get('model_name') ?? ''
+  for (const [ours, theirs] of Object.entries(by ?? {})) {
+    labels[ours] = series.labels.get(theirs) ?? ''
+  }
+  return labels
+}
+
+function groupOf(series: Series): string {
+  return `engine ${series.labels.get(rankLabel) ?? ''}`
+}
+
+/** Every label but `le`, in an order that does not depend on the page's. */
+function identityOf(series: Series): string {
+  const pairs = [...series.labels].filter(([name]) => name !== 'le')
+  pairs.sort(([a], [b]) => (a < b ? -1 : 1))
+  return JSON.stringify(pairs)
+}
