@@ -1,7 +1,24 @@
 import type { HealthProbe } from './reading.ts'
-import type { Alert } from './rules/alert.ts'
-import type { HealthStatus, TargetState } from './rules/health.ts'
-import type { Measured } from './signals/signal.ts'
+import { type Alert, alertKey, step } from './rules/alert.ts'
+import {
+  type HealthStatus,
+  healthStatuses,
+  type TargetState,
+  targetStates,
+  targetStatus,
+  worst,
+} from './rules/health.ts'
+import type { JudgeContext, Rule, Watched } from './rules/rule.ts'
+import type { Thresholds } from './rules/settings.ts'
+import { stateOf } from './rules/state.ts'
+import { engineSignals, gpuSourceSignals } from './signals/catalog.ts'
+import type { Signal, SignalSettings } from './signals/context.ts'
+import { blindSpotsOf } from './signals/errors.ts'
+import { plannedMemory } from './signals/gpu.ts'
+import { type Family, type Measured, measured } from './signals/signal.ts'
+import { thresholdNotes } from './signals/thresholds.ts'
+import type { TargetWindows } from './window/target-windows.ts'
+import type { Windows } from './window/windows.ts'
 
 /** What is known of one target at the instant of a snapshot. */
 export interface TargetSnapshot {
@@ -33,6 +50,15 @@ export interface GpuSnapshot {
   readonly reasons: readonly Alert[]
 }
 
+/** What was derived of one target, and from what, so that it need not be derived again. */
+interface Derived {
+  readonly version: number
+  readonly fresh: boolean
+  readonly settings: SignalSettings
+  readonly measured: readonly Measured[]
+  readonly notes: readonly string[]
+}
+
 /** Everything the daemon knows at one instant. Immutable; replaced as a whole by the next evaluation. */
 export interface Snapshot {
   /** Counts evaluations, from 1. */
@@ -49,6 +75,221 @@ export interface Snapshot {
   readonly gpuSource: TargetSnapshot | undefined
   /** Every alert that is pending or firing. */
   readonly alerts: readonly Alert[]
-  /** Every published number, those of targets, GPUs and of the watching itself. Sorted by family. */
+  /** Every published number, those of targets, GPUs and of the watching itself, families together. */
   readonly measured: readonly Measured[]
+  /** Work that the next evaluation may take over. */
+  readonly derived: ReadonlyMap<string, Derived>
+}
+
+/** One thing to be judged: its name, and the age at which its last good reading no longer speaks for now. */
+export interface Subscription {
+  readonly name: string
+  readonly staleAfterMs: number
+}
+
+/** What an evaluation works on. */
+export interface EvaluateInput {
+  readonly windows: Windows
+  readonly targets: readonly Subscription[]
+  /** The GPU source; `quiet` says that a host without a driver is none of anybody's business. */
+  readonly gpu: (Subscription & { readonly quiet: boolean }) | undefined
+  readonly settings: SignalSettings
+  readonly thresholds: Thresholds
+  /** The catalogue as the configuration wants it. */
+  readonly rules: readonly Rule[]
+  readonly atMs: number
+  readonly wallMs: number
+}
+
+/** Derives and judges everything anew: the windows and the snapshot before in, the snapshot of now out. */
+export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): Snapshot {
+  const { atMs, wallMs, windows } = input
+  const watched = input.targets.map((one) => watch(windows.target(one.name), one, atMs))
+  const gpu = watchGpu(input)
+  const alerts = judge(previous, input, { watched, gpu })
+  const derived = new Map<string, Derived>()
+  for (const one of watched)
+    derived.set(one.target.name, derive(one, engineSignals, previous, input))
+  if (gpu !== undefined) {
+    derived.set(gpu.target.name, derive(gpu, gpuSourceSignals, previous, input))
+  }
+  const notesOf = ({ target }: Watched): readonly string[] => derived.get(target.name)?.notes ?? []
+  const targets = watched.map((one) => describe(one, alerts, notesOf(one)))
+  const gpus = gpu === undefined ? [] : describeGpus(gpu.target, alerts)
+  const gpuSource = gpu === undefined ? undefined : describe(gpu, alerts, notesOf(gpu))
+  const statuses = [...targets, ...gpus].map(({ status }) => status)
+  // A GPU source that cannot be read keeps nobody from serving.
+  if (gpuSource !== undefined && gpuSource.reasons.length > 0) statuses.push('degraded')
+  const ownMeasured = [
+    ...targets.flatMap(statesOf),
+    ...alerts.map(activeOf),
+    ...plannedMemory(
+      gpu?.target,
+      watched.map(({ target }) => target),
+    ),
+  ]
+  return {
+    sequence: (previous?.sequence ?? 0) + 1,
+    atMs,
+    wallMs,
+    ready: watched.every(({ target }) => target.last !== undefined),
+    status: worst(statuses, 'unknown'),
+    targets,
+    gpus,
+    gpuSource,
+    alerts,
+    measured: together([...derived.values()].flatMap((one) => one.measured).concat(ownMeasured)),
+    derived,
+  }
+}
+
+function watch(target: TargetWindows, subscription: Subscription, atMs: number): Watched {
+  const { lastRead } = target
+  const fresh = lastRead !== undefined && atMs - lastRead.atMs <= subscription.staleAfterMs
+  return { target, fresh, state: stateOf(target, fresh) }
+}
+
+function watchGpu({ gpu, windows, atMs }: EvaluateInput): Watched | undefined {
+  if (gpu === undefined) return undefined
+  const target = windows.target(gpu.name)
+  // A host that never showed a GPU has nothing to say of GPUs, unless somebody said that it must.
+  if (gpu.quiet && target.lastRead === undefined) return undefined
+  return watch(target, gpu, atMs)
+}
+
+function judge(
+  previous: Snapshot | undefined,
+  input: EvaluateInput,
+  { watched, gpu }: { readonly watched: readonly Watched[]; readonly gpu: Watched | undefined },
+): readonly Alert[] {
+  const before = new Map<string, Alert>()
+  for (const alert of previous?.alerts ?? [])
+    before.set(alertKey(alert.alert, alert.subject), alert)
+  const { atMs, thresholds } = input
+  return input.rules.flatMap((rule) => {
+    const context: JudgeContext = {
+      atMs,
+      targets: watched,
+      gpu,
+      thresholds,
+      windowMs: rule.windowMs,
+    }
+    return step(rule, before, { findings: rule.judge(context), atMs })
+  })
+}
+
+function derive(
+  { target, fresh }: Watched,
+  signals: readonly Signal[],
+  previous: Snapshot | undefined,
+  { settings }: EvaluateInput,
+): Derived {
+  const { version } = target
+  const before = previous?.derived.get(target.name)
+  if (before?.version === version && before.fresh === fresh && before.settings === settings) {
+    return before
+  }
+  const context = { target, settings, fresh }
+  return {
+    version,
+    fresh,
+    settings,
+    measured: signals.flatMap((signal) => signal.measure(context)),
+    notes: [
+      ...(target.reading?.notes ?? []),
+      ...thresholdNotes(target, settings),
+      ...(signals === engineSignals ? blindSpotsOf(target) : []),
+    ],
+  }
+}
+
+function describe(
+  { target, state }: Watched,
+  alerts: readonly Alert[],
+  notes: readonly string[],
+): TargetSnapshot {
+  const reasons = alerts.filter(
+    ({ state: stage, subject }) => stage === 'firing' && subject.target === target.name,
+  )
+  const { last, lastRead } = target
+  return {
+    name: target.name,
+    status: targetStatus(state, reasons.length),
+    state,
+    up: last === undefined ? undefined : last.kind === 'read',
+    models: target.models,
+    version: target.reading?.version,
+    lastSuccessMs: lastRead?.atMs,
+    lastFailure: last?.kind === 'missed' ? { code: last.code, message: last.message } : undefined,
+    health: target.health,
+    reasons,
+    notes,
+  }
+}
+
+function describeGpus(target: TargetWindows, alerts: readonly Alert[]): readonly GpuSnapshot[] {
+  return target.lastGauges
+    .filter(({ instrument }) => instrument === 'gpu_info')
+    .map(({ labels }) => {
+      const uuid = labels['uuid'] ?? ''
+      const reasons = alerts.filter(
+        ({ state, subject }) => state === 'firing' && subject.uuid === uuid,
+      )
+      return {
+        uuid,
+        index: Number(labels['gpu'] ?? 0),
+        name: labels['name'] ?? '',
+        // A GPU tells nothing of whether traffic should go there: that is for its targets to say.
+        status: reasons.length > 0 ? 'degraded' : 'healthy',
+        reasons,
+      }
+    })
+}
+
+const engineState: Family = {
+  name: 'engine_state',
+  type: 'gauge',
+  help: '1 for what the target is doing, 0 for what it is not.',
+}
+
+const healthStatus: Family = {
+  name: 'health_status',
+  type: 'gauge',
+  help: '1 for the target’s health, 0 for what it is not.',
+}
+
+const alertActive: Family = {
+  name: 'alert_active',
+  type: 'gauge',
+  help: '1 for each alert that is pending or firing.',
+}
+
+function statesOf({ name, state, status }: TargetSnapshot): readonly Measured[] {
+  const one = (family: Family, label: string, value: string, now: string): Measured => ({
+    family,
+    suffix: '',
+    labels: { target: name, [label]: value },
+    measurement: measured(value === now ? 1 : 0),
+  })
+  return [
+    ...targetStates.map((value) => one(engineState, 'state', value, state)),
+    ...healthStatuses.map((value) => one(healthStatus, 'status', value, status)),
+  ]
+}
+
+function activeOf({ alert, severity, state, subject }: Alert): Measured {
+  const { target = '', model_name = '', uuid = '' } = subject
+  const labels = { alertname: alert, severity, target, model_name, uuid, state }
+  return { family: alertActive, suffix: '', labels, measurement: measured(1) }
+}
+
+/** Brings the samples of each family together, families in the order of their first sample. */
+function together(all: readonly Measured[]): readonly Measured[] {
+  const families = new Map<string, Measured[]>()
+  for (const one of all) {
+    const group = families.get(one.family.name)
+    if (group === undefined) families.set(one.family.name, [one])
+    else group.push(one)
+  }
+  return [...families.values()].flat()
 }

@@ -1,4 +1,5 @@
-import type { Labels } from '../reading.ts'
+import type { Finding, Rule } from './rule.ts'
+import type { AlertSettings } from './settings.ts'
 
 export type Severity = 'critical' | 'warning'
 
@@ -24,8 +25,93 @@ export interface Alert {
   readonly runbook: string
 }
 
+/**
+ * How long an alert stays what it was while its rule cannot tell. One lost scrape must not begin a wait
+ * of ten minutes anew, and a subject that is gone must not ring for ever.
+ */
+const unknownGraceMs = 60_000
+
 /** The key by which an alert is the same alert at the next evaluation. */
-export function alertKey(alert: string, subject: Labels | Subject): string {
-  const { target = '', model_name = '', uuid = '' } = subject as Subject
+export function alertKey(alert: string, subject: Subject): string {
+  const { target = '', model_name = '', uuid = '' } = subject
   return JSON.stringify([alert, target, model_name, uuid])
+}
+
+/** Returns the rule as the configuration wants it, or nothing when it is switched off. */
+export function configure(rule: Rule, settings: AlertSettings | undefined): Rule | undefined {
+  if (settings === undefined) return rule
+  if (settings.enabled === false) return undefined
+  const { forMs, keepFiringForMs, severity, windowMs } = settings
+  return {
+    ...rule,
+    forMs: forMs ?? rule.forMs,
+    keepFiringForMs: keepFiringForMs ?? rule.keepFiringForMs,
+    severity: severity ?? rule.severity,
+    windowMs: windowMs ?? rule.windowMs,
+  }
+}
+
+/**
+ * Carries a rule's alerts one evaluation on: inactive, pending while the condition holds, firing once it
+ * has held for `for`, and firing on for `keep firing for` after it last held.
+ *
+ * `previous` are the rule's alerts of the evaluation before; the result those of now, inactive ones left
+ * out.
+ */
+export function step(
+  rule: Rule,
+  previous: ReadonlyMap<string, Alert>,
+  now: { readonly findings: readonly Finding[]; readonly atMs: number },
+): readonly Alert[] {
+  const { findings, atMs } = now
+  const alerts: Alert[] = []
+  const judged = new Set<string>()
+  for (const finding of findings) {
+    const key = alertKey(rule.name, finding.subject)
+    judged.add(key)
+    const before = previous.get(key)
+    const alert =
+      finding.outcome === 'fail'
+        ? raise(rule, finding, { before, atMs })
+        : linger(rule, before, { atMs, known: finding.outcome === 'pass' })
+    if (alert !== undefined) alerts.push(alert)
+  }
+  for (const [key, before] of previous) {
+    if (judged.has(key) || before.alert !== rule.name) continue
+    // The subject itself is gone: nothing more can be known of it.
+    const alert = linger(rule, before, { atMs, known: false })
+    if (alert !== undefined) alerts.push(alert)
+  }
+  return alerts
+}
+
+function raise(
+  rule: Rule,
+  finding: Finding & { outcome: 'fail' },
+  { before, atMs }: { readonly before: Alert | undefined; readonly atMs: number },
+): Alert {
+  const sinceMs = before?.sinceMs ?? atMs
+  const firing = before?.state === 'firing' || atMs - sinceMs >= rule.forMs
+  return {
+    alert: rule.name,
+    severity: rule.severity,
+    subject: finding.subject,
+    state: firing ? 'firing' : 'pending',
+    sinceMs,
+    lastFailMs: atMs,
+    summary: finding.summary,
+    evidence: finding.evidence,
+    runbook: `docs/runbooks/${rule.name}.md`,
+  }
+}
+
+function linger(
+  rule: Rule,
+  before: Alert | undefined,
+  { atMs, known }: { readonly atMs: number; readonly known: boolean },
+): Alert | undefined {
+  if (before === undefined) return undefined
+  const quietMs = atMs - before.lastFailMs
+  if (before.state === 'firing' && quietMs < rule.keepFiringForMs) return before
+  return !known && quietMs < unknownGraceMs ? before : undefined
 }

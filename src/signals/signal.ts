@@ -25,6 +25,8 @@ export interface Family {
   readonly name: string
   readonly type: MetricType
   readonly help: string
+  /** Shown by the API alone: no sample of `/metrics`. */
+  readonly apiOnly?: true
 }
 
 /** One published number, or the reason for its absence. */

@@ -1,0 +1,78 @@
+import type { CollectErrorCode } from '../errors.ts'
+import type { Finding, Rule, Watched } from './rule.ts'
+
+/** Failures that mean that nobody answers there. */
+const unreachableCodes: ReadonlySet<CollectErrorCode> = new Set(['refused', 'reset', 'resolve'])
+
+/** Failures of the GPU source that another alert tells, or that say that there is nothing to read. */
+const notBlindCodes: ReadonlySet<CollectErrorCode> = new Set(['gpu_lost'])
+
+export const down: Rule = {
+  name: 'VllmDown',
+  severity: 'critical',
+  forMs: 30_000,
+  keepFiringForMs: 0,
+  windowMs: 60_000,
+  description:
+    'Nobody answers at the address of vLLM, or the answers are 5xx: its process has ended or its engine is dead.',
+  judge: ({ targets }) => targets.map(judgeDown),
+}
+
+export const blind: Rule = {
+  name: 'VllmVitalsBlind',
+  severity: 'warning',
+  forMs: 120_000,
+  keepFiringForMs: 0,
+  windowMs: 60_000,
+  description:
+    'A source cannot be read: scrapes time out or are unreadable, or nvidia-smi hangs or fails where it worked.',
+  judge: ({ targets, gpu }) => {
+    const findings = targets.map(judgeBlind)
+    // A GPU source that never worked is a host without GPUs, not one that went dark.
+    if (gpu?.target.lastRead !== undefined) findings.push(judgeBlind(gpu))
+    return findings
+  },
+}
+
+function judgeDown({ target }: Watched): Finding {
+  const subject = { target: target.name }
+  const { last, health } = target
+  if (last === undefined) return { outcome: 'unknown', subject }
+  if (last.kind === 'missed' && isNoAnswer(last.code, last.status)) {
+    return {
+      outcome: 'fail',
+      subject,
+      summary: `vLLM does not answer: ${last.message}`,
+      evidence: { code: last.code, missed_in_a_row: target.missedInARow },
+    }
+  }
+  if (health?.kind === 'answered' && health.status >= 500) {
+    return {
+      outcome: 'fail',
+      subject,
+      summary: `vLLM answers /health with ${health.status}: its engine is dead`,
+      evidence: { health_status: health.status },
+    }
+  }
+  return { outcome: last.kind === 'read' ? 'pass' : 'unknown', subject }
+}
+
+function judgeBlind({ target }: Watched): Finding {
+  const subject = { target: target.name }
+  const { last } = target
+  if (last === undefined) return { outcome: 'unknown', subject }
+  if (last.kind === 'read') return { outcome: 'pass', subject }
+  if (isNoAnswer(last.code, last.status) || notBlindCodes.has(last.code)) {
+    return { outcome: 'pass', subject }
+  }
+  return {
+    outcome: 'fail',
+    subject,
+    summary: `cannot read ${target.name}: ${last.message}`,
+    evidence: { code: last.code, missed_in_a_row: target.missedInARow },
+  }
+}
+
+function isNoAnswer(code: CollectErrorCode, status: number | undefined): boolean {
+  return unreachableCodes.has(code) || (code === 'status' && status !== undefined && status >= 500)
+}

@@ -1,0 +1,84 @@
+import { formatDuration } from '../units.ts'
+import type { TargetWindows } from '../window/target-windows.ts'
+import type { WindowView } from '../window/view.ts'
+import { type AbsentWhy, absent, type Family, type Measured, type Measurement } from './signal.ts'
+
+/** What the configuration says of the published numbers. */
+export interface SignalSettings {
+  readonly windowsMs: readonly number[]
+  readonly quantiles: readonly number[]
+  readonly e2eLatencyThresholdSeconds: number
+  readonly queueTimeThresholdSeconds: number
+  /** 0: no threshold, and no series for it. */
+  readonly ttftThresholdSeconds: number
+}
+
+/** One target at one instant, as signals see it. */
+export interface SignalContext {
+  readonly target: TargetWindows
+  readonly settings: SignalSettings
+  /** The last good reading is recent enough for windows to speak of now. */
+  readonly fresh: boolean
+}
+
+/** A derived signal: an entry of the catalogue. Whatever it yields appears in metrics and API by itself. */
+export interface Signal {
+  /** Every measurement of it for one target: values, and what is absent with the reason. */
+  measure(context: SignalContext): readonly Measured[]
+}
+
+/** One configured window, with what can be said of it now. */
+export interface Span {
+  /** The label `window`. */
+  readonly window: string
+  readonly view: WindowView | undefined
+  /** Why there is nothing to say when there is no view. */
+  readonly why: AbsentWhy
+}
+
+/** The configured windows of a target. */
+export function spansOf({ target, settings, fresh }: SignalContext): readonly Span[] {
+  return settings.windowsMs.map((spanMs) => ({
+    window: formatDuration(spanMs),
+    view: fresh ? target.view(spanMs) : undefined,
+    why: fresh || target.lastRead === undefined ? 'no-data' : 'stale',
+  }))
+}
+
+/** A measured number of a family under `labels`. */
+export function entry(
+  family: Family,
+  labels: Measured['labels'],
+  measurement: Measurement,
+  suffix: Measured['suffix'] = '',
+): Measured {
+  return { family, suffix, labels, measurement }
+}
+
+/**
+ * Measures something for every configured window: `measure` is given the view, and says `undefined` where
+ * the producer exposes nothing to derive it from.
+ */
+export function overWindows(
+  family: Family,
+  context: SignalContext,
+  labels: Measured['labels'],
+  measure: (view: WindowView) => Measurement | undefined,
+): readonly Measured[] {
+  return spansOf(context).map(({ window, view, why }) => {
+    const measurement = view === undefined ? absent(why) : (measure(view) ?? absent('no-data'))
+    return entry(family, { ...labels, window }, measurement)
+  })
+}
+
+/** The labels that tell each model of a target from the others. */
+export function modelLabels({
+  target,
+}: SignalContext): readonly Readonly<Record<string, string>>[] {
+  return target.models.map((model) => ({ target: target.name, model_name: model }))
+}
+
+/** How many of something happened for each second of the time that `view` covers. */
+export function perSecond(view: WindowView, count: number): number {
+  return count / (view.coveredMs / 1_000)
+}

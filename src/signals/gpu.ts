@@ -1,0 +1,114 @@
+import { type GaugeId, instruments } from '../instruments.ts'
+import type { TargetWindows } from '../window/target-windows.ts'
+import { entry, type Signal } from './context.ts'
+import { type Family, type Measured, measured } from './signal.ts'
+
+/** What each GPU instrument is published as. */
+const names: Readonly<Partial<Record<GaugeId, { name: string; type?: 'counter' }>>> = {
+  gpu_info: { name: 'gpu_info' },
+  gpu_utilization: { name: 'gpu_utilization_ratio' },
+  gpu_memory_activity: { name: 'gpu_memory_activity_ratio' },
+  gpu_memory_used: { name: 'gpu_memory_used_bytes' },
+  gpu_memory_total: { name: 'gpu_memory_total_bytes' },
+  gpu_memory_reserved: { name: 'gpu_memory_reserved_bytes' },
+  gpu_temperature: { name: 'gpu_temperature_celsius' },
+  gpu_power_draw: { name: 'gpu_power_draw_watts' },
+  gpu_power_limit: { name: 'gpu_power_limit_watts' },
+  gpu_clock: { name: 'gpu_clock_hertz' },
+  gpu_fan_speed: { name: 'gpu_fan_speed_ratio' },
+  gpu_performance_state: { name: 'gpu_performance_state' },
+  gpu_throttle: { name: 'gpu_throttle_active' },
+  // The driver's own count, which a reset of the driver takes back: a counter to whoever reads it.
+  gpu_ecc_errors: { name: 'gpu_ecc_errors_total', type: 'counter' },
+  gpu_remapped_rows: { name: 'gpu_remapped_rows' },
+  gpu_row_remap_pending: { name: 'gpu_row_remap_pending' },
+  gpu_recovery_action: { name: 'gpu_recovery_action' },
+  gpu_lost: { name: 'gpu_lost' },
+  gpu_mig_memory_used: { name: 'gpu_mig_memory_used_bytes' },
+  gpu_mig_memory_total: { name: 'gpu_mig_memory_total_bytes' },
+  gpu_process_memory_used: { name: 'gpu_process_memory_used_bytes' },
+}
+
+function familyOf(id: GaugeId): Family | undefined {
+  const named = names[id]
+  if (named === undefined) return undefined
+  return { name: named.name, type: named.type ?? 'gauge', help: instruments[id].help }
+}
+
+const usedRatio: Family = {
+  name: 'gpu_memory_used_ratio',
+  type: 'gauge',
+  help: 'Share of the device memory in use.',
+}
+
+const gpuCount: Family = { name: 'gpus', type: 'gauge', help: 'GPUs that can be read.' }
+
+/** What `nvidia-smi` says, as it says it: gauges of the instant, gone with the first failed reading. */
+export const gpuSignals: readonly Signal[] = [
+  {
+    measure({ target }) {
+      return target.gauges.flatMap(({ instrument, labels, value }) => {
+        const family = familyOf(instrument)
+        return family === undefined ? [] : [entry(family, labels, measured(value))]
+      })
+    },
+  },
+  {
+    measure({ target }) {
+      const totals = new Map<string, number>()
+      for (const { instrument, labels, value } of target.gauges) {
+        if (instrument === 'gpu_memory_total') totals.set(labels['gpu'] ?? '', value)
+      }
+      return target.gauges.flatMap(({ instrument, labels, value }) => {
+        const total = totals.get(labels['gpu'] ?? '')
+        if (instrument !== 'gpu_memory_used' || total === undefined || total <= 0) return []
+        return [entry(usedRatio, labels, measured(value / total))]
+      })
+    },
+  },
+  {
+    measure({ target }) {
+      if (target.last?.kind !== 'read') return []
+      const readable = target.gauges.filter(
+        ({ instrument, value }) => instrument === 'gpu_lost' && value === 0,
+      )
+      return [entry(gpuCount, {}, measured(readable.length))]
+    },
+  },
+]
+
+const plannedFamily: Family = {
+  name: 'gpu_memory_planned_bytes',
+  type: 'gauge',
+  help: 'Device memory that the running vLLM planned to take.',
+}
+
+/**
+ * What the running vLLM planned to take of each GPU: its share of the card. Where the driver lists
+ * processes, only GPUs that run one of vLLM's are spoken of; where targets planned different shares,
+ * nothing tells whose card it is and nothing is published.
+ */
+export function plannedMemory(
+  gpu: TargetWindows | undefined,
+  targets: readonly TargetWindows[],
+): readonly Measured[] {
+  const shares = new Set<number>()
+  for (const target of targets) {
+    for (const { instrument, value } of target.gauges) {
+      if (instrument === 'planned_gpu_memory_ratio') shares.add(value)
+    }
+  }
+  const [share] = shares
+  if (gpu === undefined || share === undefined || shares.size > 1) return []
+  const processes = gpu.gauges.filter(({ instrument }) => instrument === 'gpu_process_memory_used')
+  const runsVllm = (index: string | undefined): boolean =>
+    processes.length === 0 ||
+    processes.some(
+      ({ labels }) => labels['gpu'] === index && /^(vllm|python)/i.test(labels['process'] ?? ''),
+    )
+  return gpu.gauges
+    .filter(
+      ({ instrument, labels }) => instrument === 'gpu_memory_total' && runsVllm(labels['gpu']),
+    )
+    .map(({ labels, value }) => entry(plannedFamily, labels, measured(share * value)))
+}

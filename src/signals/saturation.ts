@@ -1,0 +1,43 @@
+import type { GaugeId } from '../instruments.ts'
+import { entry, modelLabels, overWindows, type Signal } from './context.ts'
+import { absent, type Family, measured } from './signal.ts'
+import { rate } from './traffic.ts'
+
+/** How full the engine is. */
+export const saturationSignals: readonly Signal[] = [
+  now('requests_running', 'requests_running', 'Requests in the batch.'),
+  now('requests_waiting', 'requests_waiting', 'Requests queued.'),
+  now('kv_cache_usage_ratio', 'kv_cache_usage', 'Used share of the fullest engine’s KV cache.'),
+  highest('requests_waiting_max', 'requests_waiting', 'Most requests queued at a scrape.'),
+  highest('kv_cache_usage_ratio_max', 'kv_cache_usage', 'Highest share of the KV cache in use.'),
+  rate('preemptions_per_second', 'preemptions', 'Running requests evicted each second.'),
+]
+
+function now(name: string, gauge: GaugeId, help: string): Signal {
+  const family: Family = { name, type: 'gauge', help }
+  return {
+    measure(context) {
+      const why = context.target.last?.kind === 'read' ? 'no-data' : 'stale'
+      return modelLabels(context).map((labels) => {
+        const found = context.target.gauges.find(
+          (one) => one.instrument === gauge && one.labels['model_name'] === labels['model_name'],
+        )
+        return entry(family, labels, found === undefined ? absent(why) : measured(found.value))
+      })
+    },
+  }
+}
+
+function highest(name: string, gauge: GaugeId, help: string): Signal {
+  const family: Family = { name, type: 'gauge', help }
+  return {
+    measure(context) {
+      return modelLabels(context).flatMap((labels) =>
+        overWindows(family, context, labels, (view) => {
+          const high = view.high(gauge, labels)
+          return high === undefined ? undefined : measured(high)
+        }),
+      )
+    },
+  }
+}

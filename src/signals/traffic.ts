@@ -1,0 +1,80 @@
+import type { CounterId } from '../instruments.ts'
+import { entry, modelLabels, overWindows, perSecond, type Signal } from './context.ts'
+import { absent, type Family, type Measurement, measured } from './signal.ts'
+
+/** How much is asked and answered. */
+export const trafficSignals: readonly Signal[] = [
+  rate('requests_per_second', 'requests_finished', 'Requests the engine finished each second.'),
+  rate('generation_tokens_per_second', 'generation_tokens', 'Output tokens made each second.'),
+  rate('prompt_tokens_per_second', 'prompt_tokens', 'Prompt tokens prefilled each second.'),
+  {
+    measure(context) {
+      const family: Family = {
+        name: 'requests_finished_total',
+        type: 'counter',
+        help: 'Requests the engine finished since the watch began, by the reason it gives.',
+      }
+      return modelLabels(context).flatMap((labels) =>
+        (context.target.sinceStart()?.increases('requests_finished', modelOnly(labels)) ?? []).map(
+          (one) => entry(family, { ...labels, ...one.labels }, measured(one.value, one.value)),
+        ),
+      )
+    },
+  },
+  ratio('prefix_cache_hit_ratio', {
+    part: 'prefix_cache_hits',
+    whole: 'prefix_cache_queries',
+    help: 'Share of looked-up prompt tokens that the prefix cache held.',
+  }),
+  ratio('spec_decode_acceptance_ratio', {
+    part: 'spec_decode_accepted_tokens',
+    whole: 'spec_decode_draft_tokens',
+    help: 'Share of drafted tokens that were accepted.',
+  }),
+]
+
+/** A signal that counts, per second of the time covered, all series of a counter together. */
+export function rate(name: string, counter: CounterId, help: string): Signal {
+  const family: Family = { name, type: 'gauge', help }
+  return {
+    measure(context) {
+      return modelLabels(context).flatMap((labels) =>
+        overWindows(family, context, labels, (view) => {
+          const count = sum(view.increases(counter, modelOnly(labels)))
+          return count === undefined ? undefined : measured(perSecond(view, count), count)
+        }),
+      )
+    },
+  }
+}
+
+function ratio(
+  name: string,
+  of: { readonly part: CounterId; readonly whole: CounterId; readonly help: string },
+): Signal {
+  const family: Family = { name, type: 'gauge', help: of.help }
+  return {
+    measure(context) {
+      return modelLabels(context).flatMap((labels) =>
+        overWindows(family, context, labels, (view): Measurement | undefined => {
+          const part = view.increase(of.part, labels)
+          const whole = view.increase(of.whole, labels)
+          if (part === undefined || whole === undefined) return undefined
+          return whole > 0 ? measured(part / whole, whole) : absent('no-traffic')
+        }),
+      )
+    },
+  }
+}
+
+function modelOnly(labels: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  return { model_name: labels['model_name'] ?? '' }
+}
+
+/** Adds values up; of none there is no sum. */
+export function sum(values: readonly { readonly value: number }[]): number | undefined {
+  if (values.length === 0) return undefined
+  let total = 0
+  for (const { value } of values) total += value
+  return total
+}
