@@ -1,6 +1,9 @@
 import { write } from 'node:fs'
 import { type Logger, pino } from 'pino'
 
+/** The daemon's logger and its children. */
+export type Log = Logger
+
 export interface LogOptions {
   readonly level: string
   /** `json`: one object a line. `pretty`: a line for people. */
