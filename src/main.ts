@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import './heap.ts'
 import { readFileSync } from 'node:fs'
 import { systemClock } from './clock.ts'
 import { type CommandLine, type Request, readCommandLine } from './config/flags.ts'
