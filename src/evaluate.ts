@@ -1,6 +1,7 @@
 import type { HealthProbe } from './reading.ts'
 import { type Alert, alertKey, step } from './rules/alert.ts'
 import {
+  gpuSourceStatus,
   type HealthStatus,
   healthStatuses,
   type TargetState,
@@ -10,7 +11,7 @@ import {
 } from './rules/health.ts'
 import type { JudgeContext, Rule, Watched } from './rules/rule.ts'
 import type { Thresholds } from './rules/settings.ts'
-import { stateOf } from './rules/state.ts'
+import { sourceStateOf, stateOf } from './rules/state.ts'
 import { engineSignals, gpuSourceSignals } from './signals/catalog.ts'
 import type { Signal, SignalSettings } from './signals/context.ts'
 import { blindSpotsOf } from './signals/errors.ts'
@@ -52,6 +53,7 @@ export interface GpuSnapshot {
 
 /** What was derived of one target, and from what, so that it need not be derived again. */
 interface Derived {
+  readonly target: TargetWindows
   readonly version: number
   readonly fresh: boolean
   readonly settings: SignalSettings
@@ -104,7 +106,11 @@ export interface EvaluateInput {
 /** Derives and judges everything anew: the windows and the snapshot before in, the snapshot of now out. */
 export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): Snapshot {
   const { atMs, wallMs, windows } = input
-  const watched = input.targets.map((one) => watch(windows.target(one.name), one, atMs))
+  const watched = input.targets.map((one) => {
+    const target = windows.target(one.name)
+    const fresh = isFresh(target, one, atMs)
+    return { target, fresh, state: stateOf(target, fresh) }
+  })
   const gpu = watchGpu(input)
   const alerts = judge(previous, input, { watched, gpu })
   const derived = new Map<string, Derived>()
@@ -114,9 +120,10 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
     derived.set(gpu.target.name, derive(gpu, gpuSourceSignals, previous, input))
   }
   const notesOf = ({ target }: Watched): readonly string[] => derived.get(target.name)?.notes ?? []
-  const targets = watched.map((one) => describe(one, alerts, notesOf(one)))
+  const targets = watched.map((one) => describe(one, targetStatus, alerts, notesOf(one)))
   const gpus = gpu === undefined ? [] : describeGpus(gpu.target, alerts)
-  const gpuSource = gpu === undefined ? undefined : describe(gpu, alerts, notesOf(gpu))
+  const gpuSource =
+    gpu === undefined ? undefined : describe(gpu, gpuSourceStatus, alerts, notesOf(gpu))
   const statuses = [...targets, ...gpus].map(({ status }) => status)
   // A GPU source that cannot be read keeps nobody from serving.
   if (gpuSource !== undefined && gpuSource.reasons.length > 0) statuses.push('degraded')
@@ -143,10 +150,8 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
   }
 }
 
-function watch(target: TargetWindows, subscription: Subscription, atMs: number): Watched {
-  const { lastRead } = target
-  const fresh = lastRead !== undefined && atMs - lastRead.atMs <= subscription.staleAfterMs
-  return { target, fresh, state: stateOf(target, fresh) }
+function isFresh({ lastRead }: TargetWindows, { staleAfterMs }: Subscription, atMs: number) {
+  return lastRead !== undefined && atMs - lastRead.atMs <= staleAfterMs
 }
 
 function watchGpu({ gpu, windows, atMs }: EvaluateInput): Watched | undefined {
@@ -154,7 +159,8 @@ function watchGpu({ gpu, windows, atMs }: EvaluateInput): Watched | undefined {
   const target = windows.target(gpu.name)
   // A host that never showed a GPU has nothing to say of GPUs, unless somebody said that it must.
   if (gpu.quiet && target.lastRead === undefined) return undefined
-  return watch(target, gpu, atMs)
+  const fresh = isFresh(target, gpu, atMs)
+  return { target, fresh, state: sourceStateOf(target, fresh) }
 }
 
 function judge(
@@ -186,11 +192,17 @@ function derive(
 ): Derived {
   const { version } = target
   const before = previous?.derived.get(target.name)
-  if (before?.version === version && before.fresh === fresh && before.settings === settings) {
+  if (
+    before?.target === target &&
+    before.version === version &&
+    before.fresh === fresh &&
+    before.settings === settings
+  ) {
     return before
   }
   const context = { target, settings, fresh }
   return {
+    target,
     version,
     fresh,
     settings,
@@ -205,6 +217,7 @@ function derive(
 
 function describe(
   { target, state }: Watched,
+  statusOf: (state: TargetState, firing: number) => HealthStatus,
   alerts: readonly Alert[],
   notes: readonly string[],
 ): TargetSnapshot {
@@ -214,7 +227,7 @@ function describe(
   const { last, lastRead } = target
   return {
     name: target.name,
-    status: targetStatus(state, reasons.length),
+    status: statusOf(state, reasons.length),
     state,
     up: last === undefined ? undefined : last.kind === 'read',
     models: target.models,
@@ -228,9 +241,12 @@ function describe(
 }
 
 function describeGpus(target: TargetWindows, alerts: readonly Alert[]): readonly GpuSnapshot[] {
+  const identities = target.lastGauges.filter(({ instrument }) => instrument === 'gpu_info')
+  // Every GPU that was ever there says whether it is lost; one that is lost says nothing else.
   return target.lastGauges
-    .filter(({ instrument }) => instrument === 'gpu_info')
+    .filter(({ instrument }) => instrument === 'gpu_lost')
     .map(({ labels }) => {
+      const identity = identities.find((one) => one.labels['gpu'] === labels['gpu'])
       const uuid = labels['uuid'] ?? ''
       const reasons = alerts.filter(
         ({ state, subject }) => state === 'firing' && subject.uuid === uuid,
@@ -238,7 +254,7 @@ function describeGpus(target: TargetWindows, alerts: readonly Alert[]): readonly
       return {
         uuid,
         index: Number(labels['gpu'] ?? 0),
-        name: labels['name'] ?? '',
+        name: identity?.labels['name'] ?? '',
         // A GPU tells nothing of whether traffic should go there: that is for its targets to say.
         status: reasons.length > 0 ? 'degraded' : 'healthy',
         reasons,

@@ -85,7 +85,7 @@ const inferencePaths: ReadonlySet<string> = new Set([
   '/generative_scoring',
 ])
 
-const inferencePrefixes: readonly string[] = ['/v1/', '/v2/', '/inference/']
+const inferencePrefixes: readonly string[] = ['/v1/', '/v2/', '/inference/', '/cohere/']
 
 const administrativePaths: ReadonlySet<string> = new Set([
   '/v1/load_lora_adapter',

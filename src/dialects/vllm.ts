@@ -30,6 +30,8 @@ export class VllmDialect {
   #shape: readonly Series[] | undefined
   #families: Exposition['families'] | undefined
   #plan: Plan | undefined
+  /** The edges of the histograms of the last page of which no line was lost. */
+  #edges: Edges = new Map()
 
   translate(page: Exposition, context: { readonly version: string | undefined }): Reading {
     if (
@@ -37,7 +39,8 @@ export class VllmDialect {
       this.#shape !== page.series ||
       this.#families !== page.families
     ) {
-      this.#plan = planFor(page)
+      this.#plan = planFor(page, this.#edges)
+      if (page.malformedLines === 0) this.#edges = edgesOf(this.#plan)
       this.#shape = page.series
       this.#families = page.families
     }
@@ -58,28 +61,51 @@ export class VllmDialect {
   }
 }
 
-function planFor(page: Exposition): Plan {
+/** Edges of histograms by the keys of their channels. */
+type Edges = ReadonlyMap<string, readonly number[]>
+
+function edgesOf({ channels }: Plan): Edges {
+  const edges = new Map<string, readonly number[]>()
+  for (const { key, bounds } of channels) if (bounds !== undefined) edges.set(key, bounds)
+  return edges
+}
+
+function planFor(page: Exposition, known: Edges): Plan {
   const index = indexSeries(page)
   const choices: Choice[] = []
   const broken: string[] = []
   for (const row of vllmRows) {
     const found = chooseRow(row, index)
-    choices.push(...found.choices)
     for (const identity of found.broken) broken.push(keyOf(row.instrument, identity))
+    for (const choice of found.choices) {
+      const key = keyOf(choice.instrument, choice.identity)
+      if (page.malformedLines > 0 && lacksEdges(choice, known.get(key))) broken.push(key)
+      else choices.push(choice)
+    }
   }
   choices.push(...chooseHttp(index))
   const capabilities = new Set<VllmCapability>()
   for (const family of page.families.keys()) {
     if (family.startsWith('vllm:')) capabilities.add('vllm')
   }
-  if (page.families.has(httpFamily)) capabilities.add('http')
-  const finished = index.families.get(finishedFamily)
-  if (finished !== undefined) capabilities.add('finished')
-  if (finished?.some(({ series }) => series.labels.get('finished_reason') === 'error')) {
+  if (page.families.get(httpFamily) === 'counter') capabilities.add('http')
+  if (page.families.get(finishedFamily) === 'counter') capabilities.add('finished')
+  const finished = index.families.get(finishedFamily) ?? []
+  if (finished.some(({ series }) => series.labels.get('finished_reason') === 'error')) {
     capabilities.add('error-reason')
   }
   const processStartFrom = page.series.findIndex(({ name }) => name === processStartName)
   return layOut(choices, { processStartFrom, broken, capabilities })
+}
+
+/**
+ * Tells whether a histogram has some of its known edges and no others. On a page that lost a line it
+ * was a bucket that was lost: edges that change mean another process, which counts from zero.
+ */
+function lacksEdges({ source }: Choice, known: readonly number[] | undefined): boolean {
+  if (source.kind !== 'histogram' || known === undefined) return false
+  const { bounds } = source
+  return bounds.length < known.length && bounds.every((edge) => known.includes(edge))
 }
 
 interface Placed {
@@ -215,8 +241,9 @@ function labelsOf(id: InstrumentId, series: Series, by: Row['by']): Labels {
   return labels
 }
 
-function groupOf(series: Series): string {
-  return `engine ${series.labels.get(rankLabel) ?? ''}`
+/** A router shows several servers on one page, each with a rank 0: the model tells them apart. */
+function groupOf({ labels }: Series): string {
+  return JSON.stringify(['engine', labels.get('model_name'), labels.get(rankLabel)])
 }
 
 /** Every label but `le`, in an order that does not depend on the page's. */

@@ -1,14 +1,5 @@
-import type { Finding, Rule } from './rule.ts'
-import type { AlertSettings } from './settings.ts'
-
-export type Severity = 'critical' | 'warning'
-
-/** What an alert speaks of; labels that do not apply are absent. */
-export interface Subject {
-  readonly target?: string
-  readonly model_name?: string
-  readonly uuid?: string
-}
+import type { Finding, Rule, Subject } from './rule.ts'
+import type { AlertSettings, Severity } from './settings.ts'
 
 /** An alert that is pending or firing about one subject. */
 export interface Alert {
@@ -56,7 +47,7 @@ export function configure(rule: Rule, settings: AlertSettings | undefined): Rule
  * has held for `for`, and firing on for `keep firing for` after it last held.
  *
  * `previous` are the rule's alerts of the evaluation before; the result those of now, inactive ones left
- * out.
+ * out. Of two findings about one subject, as of two lost GPUs without a uuid, the failing one counts.
  */
 export function step(
   rule: Rule,
@@ -64,11 +55,16 @@ export function step(
   now: { readonly findings: readonly Finding[]; readonly atMs: number },
 ): readonly Alert[] {
   const { findings, atMs } = now
-  const alerts: Alert[] = []
-  const judged = new Set<string>()
+  const judged = new Map<string, Finding>()
   for (const finding of findings) {
     const key = alertKey(rule.name, finding.subject)
-    judged.add(key)
+    const other = judged.get(key)
+    if (other === undefined || (other.outcome !== 'fail' && finding.outcome === 'fail')) {
+      judged.set(key, finding)
+    }
+  }
+  const alerts: Alert[] = []
+  for (const [key, finding] of judged) {
     const before = previous.get(key)
     const alert =
       finding.outcome === 'fail'

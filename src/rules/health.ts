@@ -24,6 +24,15 @@ export function worst(statuses: Iterable<HealthStatus>, otherwise: HealthStatus)
 }
 
 /**
+ * Folds the state of the GPU source and its firing alerts into one status: degraded at worst, because it
+ * keeps nobody from serving.
+ */
+export function gpuSourceStatus(state: TargetState, firing: number): HealthStatus {
+  if (firing > 0) return 'degraded'
+  return state === 'serving' ? 'healthy' : 'unknown'
+}
+
+/**
  * Folds a target's state and its firing alerts into one status.
  *
  * Only what does not serve is unhealthy: an alert that fires, a critical one too, degrades, because a

@@ -1,5 +1,7 @@
 import type { HistogramId } from '../instruments.ts'
+import { perSecond } from '../signals/context.ts'
 import { errorRatio, failuresOf } from '../signals/errors.ts'
+import { sum } from '../signals/traffic.ts'
 import { overThreshold } from '../window/histogram.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
 import type { Finding, JudgeContext, Rule, Watched } from './rule.ts'
@@ -136,15 +138,13 @@ function judgeThroughput(
 ): Finding {
   const subject = { target: target.name }
   const view = fresh ? target.view(context.windowMs) : undefined
-  const tokens = view?.increases('generation_tokens', {})
+  const made = sum(view?.increases('generation_tokens', {}) ?? [])
   const pending = pendingOf(target)
-  if (view === undefined || tokens === undefined || pending === undefined) {
+  if (view === undefined || made === undefined || pending === undefined) {
     return { outcome: 'unknown', subject }
   }
-  let made = 0
-  for (const { value } of tokens) made += value
-  const rate = made / (view.coveredMs / 1_000)
-  if (pending === 0 || tokens.length === 0 || rate >= floor) return { outcome: 'pass', subject }
+  const rate = perSecond(view, made)
+  if (pending === 0 || rate >= floor) return { outcome: 'pass', subject }
   return {
     outcome: 'fail',
     subject,

@@ -1,7 +1,13 @@
 import type { TargetWindows } from '../window/target-windows.ts'
-import type { Severity, Subject } from './alert.ts'
 import type { TargetState } from './health.ts'
-import type { AlertName, Thresholds } from './settings.ts'
+import type { AlertName, Severity, Thresholds } from './settings.ts'
+
+/** What an alert speaks of; labels that do not apply are absent. */
+export interface Subject {
+  readonly target?: string
+  readonly model_name?: string
+  readonly uuid?: string
+}
 
 /** One target or the GPU source at one instant, as rules see it. */
 export interface Watched {

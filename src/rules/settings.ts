@@ -1,6 +1,5 @@
 import { z } from 'zod'
 import { durationSchema, numberSchema } from '../units.ts'
-import type { Severity } from './alert.ts'
 
 /** Every alert that a configuration can name, in the order in which they are shown. */
 export const alertNames = [
@@ -16,6 +15,11 @@ export const alertNames = [
 ] as const
 
 export type AlertName = (typeof alertNames)[number]
+
+/** How bad it is when an alert fires. */
+export const severities = ['critical', 'warning'] as const
+
+export type Severity = (typeof severities)[number]
 
 /** What the alert rules compare with. */
 export interface Thresholds {
@@ -98,7 +102,7 @@ const alertSchema = z
       .optional()
       .describe('How long the alert fires after the condition last held, 0s to 7d.'),
     severity: z
-      .enum(['critical', 'warning'], { error: 'expected critical or warning' })
+      .enum(severities, { error: 'expected critical or warning' })
       .optional()
       .describe('The severity it is shown with: critical or warning.'),
     window: durationSchema({ minMs: 1_000, maxMs: 7 * dayMs })

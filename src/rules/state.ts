@@ -13,9 +13,9 @@ const failuresToBeDown = 2
  * - requests running or waiting, or tokens made since the scrape before: `serving`
  */
 export function stateOf(target: TargetWindows, fresh: boolean): TargetState {
-  if (target.missedInARow >= failuresToBeDown || target.sickInARow >= failuresToBeDown)
-    return 'down'
-  if (!fresh || target.reading?.capabilities.has('vllm') !== true) return 'unknown'
+  const read = sourceStateOf(target, fresh)
+  if (read !== 'serving') return read
+  if (target.reading?.capabilities.has('vllm') !== true) return 'unknown'
   let pending = 0
   let asleep = false
   for (const { instrument, value } of target.lastGauges) {
@@ -24,6 +24,16 @@ export function stateOf(target: TargetWindows, fresh: boolean): TargetState {
   }
   if (asleep) return 'sleeping'
   return pending > 0 || hasProgressed(target) ? 'serving' : 'idle'
+}
+
+/** Returns whether a source yields readings, which is all that the one of the GPUs does. */
+export function sourceStateOf(
+  target: TargetWindows,
+  fresh: boolean,
+): Extract<TargetState, 'serving' | 'down' | 'unknown'> {
+  const { missedInARow, sickInARow } = target
+  if (missedInARow >= failuresToBeDown || sickInARow >= failuresToBeDown) return 'down'
+  return fresh ? 'serving' : 'unknown'
 }
 
 function hasProgressed(target: TargetWindows): boolean {

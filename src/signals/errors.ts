@@ -154,7 +154,10 @@ function knowledgeOf(target: TargetWindows, view: WindowView): Knowledge {
   const version = parseVersion(target.reading?.version)
   const names = view.increases('requests_finished', { reason: 'error' }).length > 0
   return {
-    http: view.increases('http_answers', {}).length > 0,
+    // A server that has answered nothing yet declares the counter and shows no series of it.
+    http:
+      target.reading?.capabilities.has('http') === true ||
+      view.increases('http_answers', {}).length > 0,
     httpCertain: !isAtLeast(version, [0, 17, 0]) || isAtLeast(version, [0, 26, 0]),
     engine: names || isAtLeast(version, [0, 13, 0]),
   }

@@ -1,6 +1,7 @@
 import type { Snapshot, TargetSnapshot } from '../evaluate.ts'
 import type { HealthProbe, Labels } from '../reading.ts'
-import type { Alert, Subject } from '../rules/alert.ts'
+import type { Alert } from '../rules/alert.ts'
+import type { Subject } from '../rules/rule.ts'
 import type { AbsentWhy, Measured } from '../signals/signal.ts'
 import {
   type GpuBody,

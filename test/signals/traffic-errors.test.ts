@@ -1,0 +1,375 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import type { Attempt } from '../../src/reading.ts'
+import { blindSpotsOf, errorSignals, failuresOf } from '../../src/signals/errors.ts'
+import { trafficSignals } from '../../src/signals/traffic.ts'
+import { isAtLeast, parseVersion } from '../../src/signals/version.ts'
+import { counter, type MadeReading, type MadeSeries, missed, read } from '../fakes/readings.ts'
+import { familyNames, measure, only, remembered, signalSettings } from '../fakes/signals.ts'
+
+const llama = 'model_name="llama",target="vllm"'
+const overOneMinute = `${llama},window="1m"`
+
+describe('traffic', () => {
+  it('is divided by the time covered, which is shorter than the window at first', () => {
+    const found = measure(trafficSignals, [
+      read(0, [counter('generation_tokens', 1_000), counter('prompt_tokens', 50)]),
+      read(20_000, [counter('generation_tokens', 1_400), counter('prompt_tokens', 250)]),
+    ])
+    // 400 and 200 tokens in 20 s.
+    assert.equal(found[`generation_tokens_per_second{${overOneMinute}}`], 20)
+    assert.equal(found[`prompt_tokens_per_second{${overOneMinute}}`], 10)
+  })
+
+  it('is divided by the time across a failed scrape', () => {
+    const found = measure(trafficSignals, [
+      read(0, [counter('generation_tokens', 0)]),
+      missed(10_000, 'timeout'),
+      read(40_000, [counter('generation_tokens', 400)]),
+    ])
+    assert.equal(found[`generation_tokens_per_second{${overOneMinute}}`], 10)
+  })
+
+  it('counts finished requests of every reason', () => {
+    const finished = (stop: number, length: number) => [
+      counter('requests_finished', stop, { reason: 'stop' }),
+      counter('requests_finished', length, { reason: 'length' }),
+    ]
+    const found = measure(trafficSignals, [read(0, finished(7, 3)), read(10_000, finished(19, 6))])
+    // 12 + 3 requests in 10 s.
+    assert.equal(found[`requests_per_second{${overOneMinute}}`], 1.5)
+    assert.deepEqual(only(found, 'requests_finished_total'), {
+      'requests_finished_total{model_name="llama",reason="stop",target="vllm"}': 12,
+      'requests_finished_total{model_name="llama",reason="length",target="vllm"}': 3,
+    })
+  })
+
+  it('is 0 and not absent while nothing is asked', () => {
+    const idle = [
+      counter('generation_tokens', 5),
+      counter('requests_finished', 2, { reason: 'stop' }),
+    ]
+    const found = measure(trafficSignals, [read(0, idle), read(10_000, idle)])
+    assert.equal(found[`generation_tokens_per_second{${overOneMinute}}`], 0)
+    assert.equal(found[`requests_per_second{${overOneMinute}}`], 0)
+  })
+
+  it('is absent where the version does not expose it', () => {
+    const found = measure(trafficSignals, [
+      read(0, [counter('generation_tokens', 5)]),
+      read(10_000, [counter('generation_tokens', 5)]),
+    ])
+    assert.equal(found[`prompt_tokens_per_second{${overOneMinute}}`], 'no-data')
+  })
+
+  it('is stale when the last good reading is too old, while totals stay', () => {
+    const finished = (count: number) => [counter('requests_finished', count, { reason: 'stop' })]
+    const found = measure(trafficSignals, [read(0, finished(0)), read(10_000, finished(4))], {
+      fresh: false,
+    })
+    assert.equal(found[`requests_per_second{${overOneMinute}}`], 'stale')
+    const total = 'requests_finished_total{model_name="llama",reason="stop",target="vllm"}'
+    assert.equal(found[total], 4)
+  })
+})
+
+describe('a ratio of two counters', () => {
+  const name = `prefix_cache_hit_ratio{${overOneMinute}}`
+  const cache = (queries: number, hits: number) => [
+    counter('prefix_cache_queries', queries),
+    counter('prefix_cache_hits', hits),
+  ]
+  const rows: readonly [string, readonly MadeSeries[], readonly MadeSeries[], number | string][] = [
+    // 75 of 300 tokens.
+    ['is the share of what was gained', cache(100, 100), cache(400, 175), 0.25],
+    ['is 0 where nothing was hit', cache(100, 100), cache(400, 100), 0],
+    ['has no traffic where nothing was looked up', cache(100, 50), cache(100, 50), 'no-traffic'],
+    [
+      'has no data where one of the two is not exposed',
+      [counter('prefix_cache_queries', 1)],
+      [counter('prefix_cache_queries', 2)],
+      'no-data',
+    ],
+  ]
+  for (const [claim, before, after, expected] of rows) {
+    it(claim, () => {
+      const found = measure(trafficSignals, [read(0, before), read(10_000, after)])
+      assert.equal(found[name], expected)
+    })
+  }
+
+  it('tells the share of drafted tokens that were accepted', () => {
+    const drafts = (drafted: number, accepted: number) => [
+      counter('spec_decode_draft_tokens', drafted),
+      counter('spec_decode_accepted_tokens', accepted),
+    ]
+    const found = measure(trafficSignals, [read(0, drafts(0, 0)), read(10_000, drafts(50, 40))])
+    assert.equal(found[`spec_decode_acceptance_ratio{${overOneMinute}}`], 0.8)
+  })
+})
+
+interface Counted {
+  readonly '2xx'?: number
+  readonly '4xx'?: number
+  readonly '5xx'?: number
+  readonly stop?: number
+  readonly error?: number
+}
+
+/** A page with the counters named; those that are not named are not on it. */
+function counts(of: Counted): readonly MadeSeries[] {
+  return Object.entries(of).map(([name, count]) =>
+    name.endsWith('xx')
+      ? counter('http_answers', count, { status: name })
+      : counter('requests_finished', count, { reason: name }),
+  )
+}
+
+/** Attempts in which everything named by `gained` grew from 0 by so much within half a minute. */
+function grown(gained: Counted, rest: MadeReading = {}): readonly Attempt[] {
+  const nothing = Object.fromEntries(Object.keys(gained).map((name) => [name, 0]))
+  return [read(0, counts(nothing), rest), read(30_000, counts(gained), rest)]
+}
+
+const ratioName = 'error_ratio{target="vllm",window="1m"}'
+const upperName = 'error_ratio_upper_bound{target="vllm",window="1m"}'
+
+function ratios(attempts: readonly Attempt[]) {
+  const found = measure(errorSignals, attempts)
+  return [found[ratioName], found[upperName]]
+}
+
+describe('the error ratio', () => {
+  // 970 + 30 answers ended, the 4xx left out; 30 were 5xx and 20 failed in the engine.
+  const both: Counted = { '2xx': 970, '4xx': 50, '5xx': 30, stop: 950, error: 20 }
+  const { error: _, ...withoutError } = both
+  const rows: readonly [string, string | undefined, Counted, number, number][] = [
+    // Without the engine's word 5xx is all there is: 30 ÷ 1,000.
+    ['takes 5xx alone before the engine names failures', '0.8.5', withoutError, 0.03, 0.03],
+    ['takes 5xx alone in the last version before it', '0.12.0', withoutError, 0.03, 0.03],
+    // The larger of 20 and 30, and their sum, ÷ 1,000.
+    ['takes the larger count once the engine names failures', '0.13.0', both, 0.03, 0.05],
+    ['takes the larger count up to 0.16', '0.16.2', both, 0.03, 0.05],
+    [
+      'takes the larger count also where it is the engine’s',
+      '0.16.2',
+      { ...both, error: 40 },
+      0.04,
+      0.07,
+    ],
+    // From 0.17 to 0.25 bad requests are among the 5xx.
+    ['trusts the engine alone from 0.17', '0.17.0', both, 0.02, 0.05],
+    ['trusts the engine alone up to 0.25', '0.25.1', both, 0.02, 0.05],
+    ['takes the larger count again from 0.26', '0.26.0', both, 0.03, 0.05],
+    ['reads the number of a candidate', '0.26.0rc1', both, 0.03, 0.05],
+    ['counts a later major version as newer', '1.2.0', both, 0.03, 0.05],
+    ['counts an unknown version as the newest', undefined, both, 0.03, 0.05],
+    ['counts a build without a release as the newest', '0.1.dev12+gdeadbeef', both, 0.03, 0.05],
+    ['counts a version without numbers as the newest', 'nightly', both, 0.03, 0.05],
+    ['never counts 4xx', '0.26.0', { '2xx': 10, '4xx': 990, stop: 10, error: 0 }, 0, 0],
+    [
+      'is 0, and not absent, where nothing failed',
+      '0.26.0',
+      { '2xx': 10, stop: 10, error: 0 },
+      0,
+      0,
+    ],
+    // Without HTTP answers the finished requests ended: 20 of 100.
+    [
+      'is taken of finished requests where answers are not counted',
+      '0.20.0',
+      { stop: 80, error: 20 },
+      0.2,
+      0.2,
+    ],
+    // 3 failures of the engine, of which 2 were answered so far.
+    ['is never above 1', '0.26.0', { '2xx': 0, '5xx': 2, stop: 0, error: 3 }, 1, 1],
+  ]
+  for (const [claim, version, gained, certain, possible] of rows) {
+    it(`${claim} (${version ?? 'none'})`, () => {
+      const rest = version === undefined ? {} : { version }
+      assert.deepEqual(ratios(grown(gained, rest)), [certain, possible])
+    })
+  }
+
+  it('takes the larger and the sum over the whole window, not scrape by scrape', () => {
+    const at = (atMs: number, answered: number, failed: number, dead: number) =>
+      read(atMs, counts({ '2xx': answered, '5xx': dead, stop: 0, error: failed }), {
+        version: '0.26.0',
+      })
+    // The same ten failures, seen by the engine before the answers were counted: 10 ÷ (90 + 10).
+    const attempts = [at(0, 0, 0, 0), at(10_000, 45, 10, 0), at(20_000, 90, 10, 10)]
+    assert.deepEqual(ratios(attempts), [0.1, 0.2])
+  })
+
+  it('is absent where a version tells nothing of failures, and says why', () => {
+    const target = remembered(grown({ stop: 100 }, { version: '0.8.2' }))
+    const [ratio] = errorSignals.flatMap((one) =>
+      one.measure({ target, settings: signalSettings, fresh: true }),
+    )
+    assert.equal(ratio?.measurement.kind, 'absent')
+    assert.deepEqual(ratio?.measurement, {
+      kind: 'absent',
+      why: 'no-data',
+      detail:
+        'this version counts neither HTTP answers nor requests that the engine failed: only a probe could tell',
+    })
+  })
+
+  it('is absent without requests', () => {
+    const same = counts({ '2xx': 5, '5xx': 1, stop: 5, error: 1 })
+    assert.deepEqual(ratios([read(0, same), read(30_000, same)]), ['no-traffic', 'no-traffic'])
+  })
+
+  it('has no traffic, and not no data, while a counter is declared that has no series yet', () => {
+    const rest = { version: '0.10.0', capabilities: ['vllm', 'http'] }
+    const page = counts({ stop: 0 })
+    assert.deepEqual(ratios([read(0, page, rest), read(30_000, page, rest)]), [
+      'no-traffic',
+      'no-traffic',
+    ])
+  })
+
+  it('has no data after the first scrape, and is stale after the last', () => {
+    const attempts = grown(both)
+    assert.deepEqual(ratios(attempts.slice(0, 1)), ['no-data', 'no-data'])
+    const late = measure(errorSignals, attempts, { fresh: false })
+    assert.deepEqual([late[ratioName], late[upperName]], ['stale', 'stale'])
+  })
+
+  it('is silence for a target that was never read', () => {
+    assert.deepEqual(measure(errorSignals, [missed(0, 'refused')]), {})
+  })
+})
+
+describe('the totals behind the error ratio', () => {
+  const totals = (gained: Counted, version: string) =>
+    only(
+      measure(errorSignals, grown(gained, { version })),
+      'requests_ended_total',
+      'requests_failed_total',
+    )
+  const ended = 'requests_ended_total{target="vllm"}'
+  const byEngine = 'requests_failed_total{model_name="llama",reason="engine_error",target="vllm"}'
+  const byServer = 'requests_failed_total{reason="http_5xx",target="vllm"}'
+
+  it('are told by who says so, the server’s without a model', () => {
+    const found = totals({ '2xx': 90, '4xx': 7, '5xx': 10, stop: 92, error: 8 }, '0.26.0')
+    assert.deepEqual(found, { [ended]: 100, [byEngine]: 8, [byServer]: 10 })
+  })
+
+  it('leave out what the version cannot tell, and never write 0 in its place', () => {
+    assert.deepEqual(totals({ '2xx': 90, '5xx': 10, stop: 95 }, '0.10.0'), {
+      [ended]: 100,
+      [byServer]: 10,
+    })
+    assert.deepEqual(totals({ stop: 95, error: 5 }, '0.20.0'), { [ended]: 100, [byEngine]: 5 })
+    assert.deepEqual(totals({ stop: 95 }, '0.8.2'), { [ended]: 95 })
+  })
+
+  it('stay when the windows are stale', () => {
+    const attempts = grown({ '2xx': 3, '5xx': 1, stop: 3, error: 1 })
+    const late = measure(errorSignals, attempts, { fresh: false })
+    assert.equal(late[ended], 4)
+    assert.equal(late[byServer], 1)
+  })
+})
+
+describe('the failures of a stretch', () => {
+  it('keep certain and possible ones apart', () => {
+    const target = remembered(
+      grown({ '2xx': 96, '5xx': 4, stop: 97, error: 3 }, { version: '0.17.1' }),
+    )
+    const view = target.view(60_000)
+    assert.ok(view !== undefined)
+    assert.deepEqual(failuresOf(target, view), { ended: 100, certain: 3, possible: 7 })
+  })
+})
+
+describe('the blind spots of a version', () => {
+  const rows: readonly [string, string, Counted, readonly RegExp[]][] = [
+    [
+      'are aborts and 401 in the newest',
+      '0.26.0',
+      { '2xx': 1, stop: 1, error: 0 },
+      [/aborted/, /401/],
+    ],
+    [
+      'are also bad requests counted as 5xx in between',
+      '0.20.0',
+      { '2xx': 1, stop: 1, error: 0 },
+      [/aborted/, /401/, /bad requests as 5xx/],
+    ],
+    [
+      'no longer hold failures within a stream from 0.13',
+      '0.13.0',
+      { '2xx': 1, stop: 1 },
+      [/aborted/, /401/],
+    ],
+    [
+      'are also failures within a stream before the engine names failures',
+      '0.12.0',
+      { '2xx': 1, stop: 1 },
+      [/aborted/, /401/, /streamed/],
+    ],
+    [
+      'are all failures where nothing is counted',
+      '0.6.0',
+      { stop: 1 },
+      [/cannot be seen/, /aborted/],
+    ],
+  ]
+  for (const [claim, version, page, spots] of rows) {
+    it(claim, () => {
+      const found = blindSpotsOf(remembered(grown(page, { version })))
+      assert.equal(found.length, spots.length, found.join('\n'))
+      for (const [position, spot] of spots.entries()) assert.match(found[position] ?? '', spot)
+    })
+  }
+
+  it('are not spoken of before anything was read', () => {
+    assert.deepEqual(blindSpotsOf(remembered([missed(0, 'refused')])), [])
+  })
+})
+
+describe('a version', () => {
+  const rows: readonly [string | undefined, readonly [number, number, number], boolean][] = [
+    ['0.17.0', [0, 17, 0], true],
+    ['0.16.9', [0, 17, 0], false],
+    ['0.8.5.post1', [0, 8, 5], true],
+    ['0.8.5.post1', [0, 8, 6], false],
+    ['v0.9.1', [0, 10, 0], false],
+    ['0.17', [0, 17, 0], true],
+    ['1.0.0', [0, 26, 0], true],
+    ['0.26.0', [1, 0, 0], false],
+    ['0.11.1.dev3+g1234567.cu128', [0, 13, 0], false],
+    [undefined, [99, 0, 0], true],
+    ['', [99, 0, 0], true],
+    ['0.1.dev1+g0123', [99, 0, 0], true],
+  ]
+  for (const [text, than, expected] of rows) {
+    it(`"${text ?? 'none'}" is ${expected ? '' : 'not '}at least ${than.join('.')}`, () => {
+      assert.equal(isAtLeast(parseVersion(text), than), expected)
+    })
+  }
+})
+
+describe('the families of traffic and errors', () => {
+  it('are those of the contract', () => {
+    const target = remembered(grown({ '2xx': 1, '5xx': 0, stop: 1, error: 0 }))
+    const context = { target, settings: signalSettings, fresh: true }
+    const found = [...trafficSignals, ...errorSignals].flatMap((one) => one.measure(context))
+    assert.deepEqual(familyNames(found), [
+      'error_ratio',
+      'error_ratio_upper_bound',
+      'generation_tokens_per_second',
+      'prefix_cache_hit_ratio',
+      'prompt_tokens_per_second',
+      'requests_ended_total',
+      'requests_failed_total',
+      'requests_finished_total',
+      'requests_per_second',
+      'spec_decode_acceptance_ratio',
+    ])
+  })
+})
