@@ -21,5 +21,7 @@ if (files.length === 0) {
   process.stderr.write('expected at least one test file, found none\n')
   process.exit(1)
 }
-const run = spawnSync(process.execPath, [...process.execArgv, '--test', ...files], { stdio: 'inherit' })
+const run = spawnSync(process.execPath, [...process.execArgv, '--test', ...files], {
+  stdio: 'inherit',
+})
 process.exit(run.status ?? 1)
