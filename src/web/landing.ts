@@ -45,11 +45,14 @@ ${items.join('\n')}
 }
 
 function verdict(snapshot: Snapshot): string {
-  const { targets, gpus } = snapshot
+  const { targets, gpus, gpuSource } = snapshot
   return [
     `<p><strong class="${snapshot.status}">${sentence(snapshot)}</strong></p>`,
     targets.length === 0 ? '' : targetTable(snapshot),
     gpus.length === 0 ? '' : gpuTable(gpus),
+    gpuSource === undefined || gpuSource.status === 'healthy'
+      ? ''
+      : sourceLine(snapshot, gpuSource),
   ].join('\n')
 }
 
@@ -97,19 +100,29 @@ ${rows.join('\n')}
 </table>`
 }
 
+// Each row speaks of one GPU; what keeps all of them from being read has no row.
+function sourceLine(snapshot: Snapshot, source: TargetSnapshot): string {
+  const { detail } = sourceBody(snapshot, source)
+  return `<p>The reading of the GPUs is ${status(source.status).html}: ${reasons(source.reasons, detail).html}</p>`
+}
+
 /** A cell's text, or HTML that was made here. */
-type Cell = string | { readonly html: string }
+type Cell = string | Html
+
+interface Html {
+  readonly html: string
+}
 
 function row(cells: readonly Cell[]): string {
   const inner = cells.map((cell) => (typeof cell === 'string' ? escapeHtml(cell) : cell.html))
   return `<tr>${inner.map((html) => `<td>${html}</td>`).join('')}</tr>`
 }
 
-function status(of: HealthStatus): Cell {
+function status(of: HealthStatus): Html {
   return { html: `<span class="${of}">${of}</span>` }
 }
 
-function reasons(alerts: readonly Alert[], detail?: string): Cell {
+function reasons(alerts: readonly Alert[], detail?: string): Html {
   const lines = alerts.map((alert) => escapeHtml(`${alert.alert}: ${alert.summary}`))
   if (detail !== undefined) lines.push(escapeHtml(detail))
   return { html: lines.join('<br>') }

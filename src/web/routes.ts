@@ -70,11 +70,10 @@ export function addRoutes(app: FastifyInstance, options: RouteOptions): void {
 
   const paths = [...Object.keys(pages), reloadPath]
   app.addHook('onRequest', (request, reply, done) => {
-    reply.headers({ 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' })
-    // A body that nobody reads would hold the connection until all of it had come.
-    if (announcesBody(request)) reply.header('connection', 'close')
+    setHeaders(request, reply)
     // Before the body is looked at, which the handler of what is not found comes after.
-    if (request.is404) refuse(request, reply, paths)
+    if (request.raw.httpVersionMajor !== 1) refuseVersion(request, reply)
+    else if (request.is404) refuse(request, reply, paths)
     else done()
   })
   app.setErrorHandler((error, request, reply) => {
@@ -85,6 +84,19 @@ export function addRoutes(app: FastifyInstance, options: RouteOptions): void {
   })
 }
 
+/** Answers a path that cannot be decoded, which the router gives up before any hook: it is no endpoint. */
+export function refusePath(request: FastifyRequest, reply: FastifyReply): void {
+  setHeaders(request, reply)
+  const message = `expected a path, found "${shorten(request.url)}"`
+  sendError(reply, 404, { error: 'not found', message })
+}
+
+function setHeaders(request: FastifyRequest, reply: FastifyReply): void {
+  reply.headers({ 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' })
+  // A body that nobody reads would hold the connection until all of it had come.
+  if (announcesBody(request)) reply.header('connection', 'close')
+}
+
 function announcesBody({ headers }: FastifyRequest): boolean {
   const length = headers['content-length']
   return headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0')
@@ -93,6 +105,12 @@ function announcesBody({ headers }: FastifyRequest): boolean {
 function statusCodeOf(error: unknown): number {
   const statusCode = error instanceof Error && 'statusCode' in error ? error.statusCode : undefined
   return typeof statusCode === 'number' && statusCode >= 400 ? statusCode : 500
+}
+
+// Node takes a request line without a version for HTTP/0.9, and one of HTTP/2.0, and would answer both.
+function refuseVersion({ raw }: FastifyRequest, reply: FastifyReply): void {
+  const message = `expected HTTP/1.1, found HTTP/${raw.httpVersion}`
+  sendError(reply.header('connection', 'close'), 400, { error: 'bad request', message })
 }
 
 function refuse(request: FastifyRequest, reply: FastifyReply, paths: readonly string[]): void {

@@ -1,7 +1,7 @@
 import { createServer as createHttpServer, type RequestListener, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { type FastifyInstance, fastify } from 'fastify'
-import { addRoutes, type RouteOptions } from './routes.ts'
+import { addRoutes, type RouteOptions, refusePath } from './routes.ts'
 import type { ListenAddress } from './settings.ts'
 
 type Address = Pick<ListenAddress, 'host' | 'port'>
@@ -99,6 +99,7 @@ function createApp(
     // Nothing here has a schema, and the compilers that fastify would load for one cost 3 MiB.
     schemaController: { compilersFactory: { buildValidator: none, buildSerializer: none } },
     clientErrorHandler: answerClientError,
+    frameworkErrors: (_error, request, reply) => refusePath(request, reply),
     exposeHeadRoutes: false,
     forceCloseConnections: false,
     logger: false,
@@ -155,22 +156,37 @@ function atMostEachMinute({ log, clock }: WebOptions): Warn {
   }
 }
 
-const clientErrors: Readonly<Record<string, string>> = {
-  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
-  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: '413 Payload Too Large',
+const clientErrors: Readonly<Record<string, readonly [status: string, message: string]>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'expected the request to come sooner'],
+  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'expected a shorter header'],
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: ['413 Payload Too Large', 'expected no chunk extensions'],
 }
+
+const badRequest = ['400 Bad Request', 'expected a request of HTTP/1.1'] as const
+
+// A peer that reads gets its answer well before; one that does not, and sends on, would keep Node waiting.
+const lingerMs = 1_000
+
+const lingering = new WeakSet<Socket>()
 
 /** Answers what is no request of HTTP, or not in time, and closes the connection. */
 function answerClientError(error: Error & { readonly code?: string }, socket: Socket): void {
-  if (socket.writable && error.code !== 'ECONNRESET') {
-    const status = clientErrors[error.code ?? ''] ?? '400 Bad Request'
-    const body = `${JSON.stringify({ error: status.slice(4).toLowerCase(), message: 'expected a request of HTTP/1.1' })}\n`
+  if (error.code === 'ECONNRESET') {
+    socket.destroy()
+    return
+  }
+  if (socket.writable) {
+    const [status, message] = clientErrors[error.code ?? ''] ?? badRequest
+    const body = `${JSON.stringify({ error: status.slice(4).toLowerCase(), message })}\n`
     socket.write(
       `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
     )
+    socket.destroySoon()
   }
-  socket.destroySoon()
+  // Further errors of a connection may come, and each would begin a wait of its own.
+  if (lingering.has(socket)) return
+  lingering.add(socket)
+  setTimeout(() => socket.destroy(), lingerMs).unref()
 }
 
 const listenErrors: Readonly<Record<string, string>> = {

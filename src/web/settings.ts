@@ -51,17 +51,8 @@ export const webSchema = z
       .array(listenSchema)
       .min(1, { error: 'expected at least one address' })
       .max(maxListenAddresses, { error: `expected at most ${maxListenAddresses} addresses` })
-      .superRefine((addresses, context) => {
-        const seen = new Set<string>()
-        for (const [index, { host, port }] of addresses.entries()) {
-          const key = `${host.toLowerCase()} ${port}`
-          if (seen.has(key)) {
-            const message = 'expected each address once'
-            context.addIssue({ code: 'custom', message, path: [index] })
-          }
-          seen.add(key)
-        }
-      })
+      // Runs beside other mistakes, so that all of them are told at once.
+      .superRefine(distinct, { when: ({ value }) => Array.isArray(value) })
       .prefault(['0.0.0.0:19400'])
       .describe('Addresses that are served, each HOST:PORT; a change needs a restart.'),
     enable_lifecycle: z
@@ -70,3 +61,16 @@ export const webSchema = z
       .describe('Whether POST /-/reload reads the configuration again, as SIGHUP does.'),
   })
   .transform((web): WebConfig => ({ listen: web.listen, enableLifecycle: web.enable_lifecycle }))
+
+/** An address with a mistake of its own has not been transformed, and is passed over. */
+function distinct(addresses: readonly Partial<ListenAddress>[], context: z.RefinementCtx): void {
+  const seen = new Set<string>()
+  for (const [index, { host, port }] of addresses.slice(0, maxListenAddresses).entries()) {
+    if (host === undefined) continue
+    const key = `${host.toLowerCase()} ${port}`
+    if (seen.has(key)) {
+      context.addIssue({ code: 'custom', message: 'expected each address once', path: [index] })
+    }
+    seen.add(key)
+  }
+}
