@@ -137,8 +137,9 @@ export function busKey(pciBusId: string): string {
   return rest === undefined ? pciBusId.toLowerCase() : `${domain.replace(/^0+(?=.)/, '')}:${rest}`
 }
 
+/** In brackets it is the value of one field in a table, and no reason for a failure. */
 const lostGpu =
-  /unable to determine the device handle|gpu is lost|fallen off the bus|requires reset/i
+  /unable to determine the device handle|(?<!\[)gpu (?:is lost|requires reset)|fallen off the bus/i
 
 const codesOfTexts: readonly (readonly [RegExp, CollectErrorCode])[] = [
   [/driver\/library version mismatch/i, 'library_mismatch'],
@@ -303,7 +304,8 @@ function isTooDeep(xml: string): boolean {
   let depth = 0
   for (let at = xml.indexOf('<'); at >= 0; at = xml.indexOf('<', at)) {
     const mark = xml[at + 1]
-    const close = xml.indexOf('>', at)
+    const close = endOfMarkup(xml, at)
+    // Whatever follows, a parser refuses a document with markup that does not end.
     if (close < 0) return false
     if (mark === '/') depth -= 1
     else if (mark !== '!' && mark !== '?' && xml[close - 1] !== '/') depth += 1
@@ -312,3 +314,27 @@ function isTooDeep(xml: string): boolean {
   }
   return false
 }
+
+/** The place of the `>` that ends the tag, comment, section or instruction which begins at `at`. */
+function endOfMarkup(xml: string, at: number): number {
+  for (const [begin, end] of bracketed) {
+    if (!xml.startsWith(begin, at)) continue
+    const last = xml.indexOf(end, at + begin.length)
+    return last < 0 ? last : last + end.length - 1
+  }
+  let quote = ''
+  for (let i = at + 1; i < xml.length; i += 1) {
+    const mark = xml.charAt(i)
+    if (mark === quote) quote = ''
+    else if (quote !== '') continue
+    else if (mark === '"' || mark === "'") quote = mark
+    else if (mark === '>') return i
+  }
+  return -1
+}
+
+const bracketed = [
+  ['<!--', '-->'],
+  ['<![CDATA[', ']]>'],
+  ['<?', '?>'],
+] as const

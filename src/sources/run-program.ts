@@ -123,7 +123,8 @@ class Call {
     this.#settle = settle
     child.stdout?.on('data', (chunk: Buffer) => this.#keep('stdout', chunk))
     child.stderr?.on('data', (chunk: Buffer) => this.#keep('stderr', chunk))
-    child.once('error', (error) => {
+    // It may come more than once: each signal that the system refuses to deliver is told as an error.
+    child.on('error', (error) => {
       if (child.pid === undefined) this.#finish({ kind: 'not_started', errno: errnoOf(error) })
     })
     child.once('exit', (exitCode, signal) => this.#exited(exitCode, signal))
@@ -152,6 +153,7 @@ class Call {
   }
 
   #stop(outcome: ProgramOutcome): void {
+    // Once the child has ended the result is certain; an abort while the rest is read would only lose it.
     if (this.#outcome !== undefined) return
     this.#outcome = outcome
     clearTimeout(this.#timer)
@@ -169,8 +171,6 @@ class Call {
         exitCode === null
           ? { kind: 'killed', signal: signal ?? 'an unknown signal' }
           : { kind: 'exited', exitCode }
-      // From here on the result is certain; an abort would only lose it.
-      this.#options.signal.removeEventListener('abort', this.#abort)
       this.#timer = afterReading(drainMs, () => this.#leave())
     } else {
       // It obeyed, but its own children may not have.

@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { repositoryRoot } from '../repository.ts'
 
 /** A run of nvidia-smi to be replayed; the keys are those of the recorded failures. */
 export interface SmiCase {
@@ -107,19 +107,13 @@ export function isAlive(pid: number): boolean {
 
 /** A small document of our own making. */
 export function smiFixture(name: string): string {
-  return readFileSync(join(repositoryRoot(), 'test', 'fixtures', 'nvidia-smi', name), 'utf8')
+  return readFileSync(join(repositoryRoot, 'test', 'fixtures', 'nvidia-smi', name), 'utf8')
 }
 
 /** The folder of recorded documents beside the repository, where it exists. */
 export function recordedSmi(): string | undefined {
-  const folder = join(repositoryRoot(), '..', 'shared', 'nvidia-smi')
+  const folder = join(repositoryRoot, '..', 'shared', 'nvidia-smi')
   return existsSync(join(folder, 'expected.json')) ? folder : undefined
-}
-
-function repositoryRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url))
-  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder)
-  return folder
 }
 
 function stdoutOf(smi: SmiCase): Buffer {
