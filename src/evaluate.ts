@@ -15,7 +15,7 @@ import { sourceStateOf, stateOf } from './rules/state.ts'
 import { engineSignals, gpuSourceSignals } from './signals/catalog.ts'
 import type { Signal, SignalSettings } from './signals/context.ts'
 import { blindSpotsOf } from './signals/errors.ts'
-import { plannedMemory } from './signals/gpu.ts'
+import { plannedMemory, runsEngine } from './signals/gpu.ts'
 import { type Family, type Measured, measured } from './signals/signal.ts'
 import { thresholdNotes } from './signals/thresholds.ts'
 import type { TargetWindows } from './window/target-windows.ts'
@@ -49,6 +49,8 @@ export interface GpuSnapshot {
   readonly name: string
   readonly status: HealthStatus
   readonly reasons: readonly Alert[]
+  /** Whether vLLM runs on it, as far as the names of its processes tell. */
+  readonly runsEngine: boolean | undefined
 }
 
 /** What was derived of one target, and from what, so that it need not be derived again. */
@@ -258,6 +260,7 @@ function describeGpus(target: TargetWindows, alerts: readonly Alert[]): readonly
         // A GPU tells nothing of whether traffic should go there: that is for its targets to say.
         status: reasons.length > 0 ? 'degraded' : 'healthy',
         reasons,
+        runsEngine: runsEngine(target, labels['gpu']),
       }
     })
 }

@@ -1,4 +1,5 @@
 import { type GaugeId, instruments } from '../instruments.ts'
+import type { Labels } from '../reading.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
 import { entry, type Signal } from './context.ts'
 import { type Family, type Measured, measured } from './signal.ts'
@@ -100,15 +101,27 @@ export function plannedMemory(
   }
   const [share] = shares
   if (gpu === undefined || share === undefined || shares.size > 1) return []
-  const processes = gpu.gauges.filter(({ instrument }) => instrument === 'gpu_process_memory_used')
-  const runsVllm = (index: string | undefined): boolean =>
-    processes.length === 0 ||
-    processes.some(
-      ({ labels }) => labels['gpu'] === index && /^(vllm|python)/i.test(labels['process'] ?? ''),
-    )
   return gpu.gauges
     .filter(
-      ({ instrument, labels }) => instrument === 'gpu_memory_total' && runsVllm(labels['gpu']),
+      ({ instrument, labels }) =>
+        instrument === 'gpu_memory_total' && runsEngine(gpu, labels['gpu']) !== false,
     )
     .map(({ labels, value }) => entry(plannedFamily, labels, measured(share * value)))
+}
+
+/** Names of programs under which vLLM's processes show. */
+const enginePrograms = /^(vllm|python)/i
+
+/**
+ * Whether vLLM runs on the GPU at a position, by the names of the processes there; `undefined` where the
+ * driver lists no process at all, or where the GPU is lost, so that nobody knows.
+ */
+export function runsEngine(gpu: TargetWindows, position: string | undefined): boolean | undefined {
+  const here = ({ labels }: { readonly labels: Labels }) => labels['gpu'] === position
+  const processes = gpu.gauges.filter(({ instrument }) => instrument === 'gpu_process_memory_used')
+  const isLost = gpu.gauges.some(
+    (one) => one.instrument === 'gpu_lost' && one.value === 1 && here(one),
+  )
+  if (processes.length === 0 || isLost) return undefined
+  return processes.some((one) => here(one) && enginePrograms.test(one.labels['process'] ?? ''))
 }

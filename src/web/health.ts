@@ -66,6 +66,7 @@ export function healthCode(status: HealthStatus, failOnDegraded: boolean): 200 |
  * Returns the body of `/health`, as of the evaluation.
  *
  * - `only`, a target or the GPU source: its status is the body's, and other targets are left out
+ * - with a target, GPUs on which vLLM is known not to run are left out, too
  */
 export function healthBody(
   snapshot: Snapshot,
@@ -74,12 +75,16 @@ export function healthBody(
 ): HealthBody {
   const targets = only === undefined ? snapshot.targets : snapshot.targets.filter((t) => t === only)
   const { gpuSource } = snapshot
+  const isTarget = only !== undefined && only !== gpuSource
+  const gpus = isTarget
+    ? snapshot.gpus.filter(({ runsEngine }) => runsEngine !== false)
+    : snapshot.gpus
   return {
     status: only?.status ?? snapshot.status,
     time: isoTime(snapshot.wallMs),
     version,
     targets: targets.map((target) => targetBody(snapshot, target)),
-    gpus: snapshot.gpus.map((gpu) => gpuBody(snapshot, gpu)),
+    gpus: gpus.map((gpu) => gpuBody(snapshot, gpu)),
     ...(gpuSource === undefined ? {} : { gpu_source: sourceBody(snapshot, gpuSource) }),
   }
 }

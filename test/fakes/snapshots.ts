@@ -59,6 +59,7 @@ export function gpuOf(given: Partial<GpuSnapshot> = {}): GpuSnapshot {
     name: 'NVIDIA H100 80GB HBM3',
     status: 'healthy',
     reasons: [],
+    runsEngine: true,
     ...given,
   }
 }

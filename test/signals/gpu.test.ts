@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { GaugeId } from '../../src/instruments.ts'
 import type { Attempt, Labels } from '../../src/reading.ts'
-import { gpuSignals, plannedMemory } from '../../src/signals/gpu.ts'
+import { gpuSignals, plannedMemory, runsEngine } from '../../src/signals/gpu.ts'
 import { gauge, type MadeSeries, missed, read } from '../fakes/readings.ts'
 import { measure, only, remembered, written } from '../fakes/signals.ts'
 
@@ -178,5 +178,27 @@ describe('the planned memory', () => {
       missed(5_000, 'refused'),
     ])
     assert.deepEqual(of(gpu, [gone]), {})
+  })
+})
+
+describe('whether vLLM runs on a GPU', () => {
+  const process = (labels: Labels, name: string) =>
+    gauge('gpu_process_memory_used', gib, { ...labels, pid: '1', process: name })
+  const cards = [gauge('gpu_lost', 0, first), gauge('gpu_lost', 0, second)]
+  const of = (...all: readonly MadeSeries[]) => {
+    const gpu = remembered([gpuRead(...all)])
+    return [runsEngine(gpu, '0'), runsEngine(gpu, '1')]
+  }
+
+  it('follows from the names of the processes there', () => {
+    assert.deepEqual(of(...cards, process(second, 'VLLM::EngineCore')), [false, true])
+    assert.deepEqual(of(...cards, process(first, 'Xorg')), [false, false])
+  })
+
+  it('is not known where no process is listed, nor of a GPU that is lost', () => {
+    assert.deepEqual(of(...cards), [undefined, undefined])
+    const [one] = cards
+    const lost = gauge('gpu_lost', 1, second)
+    assert.deepEqual(of(...(one ? [one] : []), lost, process(first, 'python3')), [true, undefined])
   })
 })

@@ -241,3 +241,15 @@ describe('a name in ?target=', () => {
     assert.equal(findTarget(snapshotOf(), 'gpu'), undefined)
   })
 })
+
+describe('the body for one target', () => {
+  it('leaves out the GPUs on which it does not run, and keeps those of which nobody knows', () => {
+    const gpus = [true, false, undefined].map((runsEngine, index) => gpuOf({ index, runsEngine }))
+    const target = targetOf({ name: 'a' })
+    const snapshot = snapshotOf({ targets: [target], gpus })
+    const indexes = (only?: typeof target) =>
+      healthBody(snapshot, '0.1.0', only).gpus.map(({ index }) => index)
+    assert.deepEqual(indexes(), [0, 1, 2])
+    assert.deepEqual(indexes(target), [0, 2])
+  })
+})
