@@ -16,6 +16,9 @@ COPY src ./src
 RUN ["node_modules/.bin/tsc", "-p", "tsconfig.json"]
 # npm ci begins by removing node_modules, and with it the compiler.
 RUN ["npm", "ci", "--omit=dev", "--ignore-scripts"]
+# What vllm_vitals_build_info tells beside the version: --build-arg REVISION="$(git rev-parse HEAD)".
+ARG REVISION=unknown
+RUN ["node", "-e", "const fs = require('node:fs'); const manifest = JSON.parse(fs.readFileSync('package.json', 'utf8')); fs.writeFileSync('package.json', JSON.stringify({ ...manifest, revision: process.env.REVISION }))"]
 
 FROM $RUNTIME_IMAGE
 ARG VERSION=0.1.0

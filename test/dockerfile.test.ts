@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { repositoryRoot } from './repository.ts'
@@ -44,7 +45,7 @@ describe('the Dockerfile', () => {
   it('needs no shell: every command is in exec form', () => {
     const health = all('HEALTHCHECK')[0]?.replace(/^.*?CMD /, '') ?? ''
     const commands = [...all('RUN'), ...all('ENTRYPOINT'), ...all('CMD'), health].map(execForm)
-    assert.equal(commands.length, 6)
+    assert.equal(commands.length, 7)
     for (const words of commands) assert.doesNotMatch(words[0] ?? '', /(^|\/)(ba)?sh$/)
   })
 
@@ -54,6 +55,24 @@ describe('the Dockerfile', () => {
       .filter((words) => words[0] === 'npm')
     assert.ok(installs.every((words) => words[1] === 'ci' && words.includes('--ignore-scripts')))
     assert.ok(installs.at(-1)?.includes('--omit=dev'))
+  })
+
+  it('writes the revision that it is built from where the program reads it', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vllm-vitals-dockerfile-'))
+    try {
+      const file = join(folder, 'package.json')
+      writeFileSync(file, JSON.stringify({ version: '0.1.0' }))
+      const [, ...words] =
+        all('RUN')
+          .map(execForm)
+          .find(([word]) => word === 'node') ?? []
+      const env = { ...process.env, REVISION: 'abc' }
+      execFileSync(process.execPath, words, { cwd: folder, env })
+      const written: unknown = JSON.parse(readFileSync(file, 'utf8'))
+      assert.deepEqual(written, { version: '0.1.0', revision: 'abc' })
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
   })
 
   it('runs as a user with a number that is not 0', () => {
