@@ -42,8 +42,8 @@ export interface Reading {
   readonly malformedLines: number
   readonly limitHits: LimitHits
   /**
-   * Keys of series that the page had and that could not be used this time. When such a series is read
-   * for the first time later on, it is not new.
+   * Keys of series that the page had and that could not be used this time. One that the first page of a
+   * target had is not new when it is read at last: what it had counted by then is not ours.
    */
   readonly leftOut?: readonly string[]
   /** What a person should know of this reading: warnings the producer printed, parts that are missing. */

@@ -29,6 +29,11 @@ export class Places<T> {
     return this.#length
   }
 
+  /** How many places are given out. */
+  get size(): number {
+    return this.#places.size
+  }
+
   get all(): Iterable<Place<T>> {
     return this.#places.values()
   }
@@ -59,11 +64,11 @@ export class Places<T> {
     return out
   }
 
-  /** Takes back the places last written to before `sinceMs`, and tells whether there were any. */
-  forget(sinceMs: number): boolean {
+  /** Takes back the places last written to before `sinceMs` that may go, and tells whether there were any. */
+  forget(sinceMs: number, mayGo: (what: T) => boolean): boolean {
     let forgot = false
     for (const [key, place] of this.#places) {
-      if (place.seenMs >= sinceMs) continue
+      if (place.seenMs >= sinceMs || !mayGo(place.what)) continue
       this.#places.delete(key)
       this.#used -= place.width
       forgot = true

@@ -38,8 +38,10 @@ const forgetMs = 300_000
 export class SeriesBook {
   readonly #maxSeries: number
   readonly #known = new Map<string, Known>()
-  /** Series that a page had before their first usable value: that value is then no increment. */
+  /** Series that the target's first page had but not in a usable way: their first value is no increment. */
   readonly #leftOut = new Set<string>()
+  /** The first page had lines that named no series: what the next one has more may be older than the watch. */
+  #firstWasTorn = false
   #processStartSeconds: number | undefined
   #channels: readonly Channel[] | undefined
   #cached: (Known | undefined)[] = []
@@ -60,27 +62,34 @@ export class SeriesBook {
     const known = this.#resolve(channels)
     const startMoved = this.#startMoved(reading)
     const { fates, resetGroups, reset, all } = judge(reading, known, startMoved)
+    const newLife = startMoved || all
+    // What began while we watched was zero then, whatever the page of another life held.
+    if (newLife) this.#leftOut.clear()
+    const unsure = baseline || (this.#firstWasTorn && !newLife)
+    this.#firstWasTorn = baseline && reading.malformedLines > 0
     const increments = new Float64Array(values.length)
     for (const [position, channel] of channels.entries()) {
       const fate = fates[position]
       if (fate === undefined) continue
       const before = known[position]
-      const countsFromZero = !baseline && !(fate === 'fresh' && this.#leftOut.delete(channel.key))
-      const width = widthOf(channel)
+      const counts = fate !== 'fresh' || !(unsure || this.#leftOut.delete(channel.key))
+      const width = counts ? widthOf(channel) : 0
       for (let index = 0; index < width; index += 1) {
-        const value = values[channel.offset + index] ?? 0
         const last = fate === 'grown' ? (before?.values[index] ?? 0) : 0
-        if (fate === 'grown' || countsFromZero) increments[channel.offset + index] = value - last
+        increments[channel.offset + index] = (values[channel.offset + index] ?? 0) - last
       }
       known[position] = this.#remember(channel, { values, before, atMs })
     }
     this.#cached = known
-    for (const key of reading.leftOut ?? []) {
-      if (!this.#known.has(key) && this.#leftOut.size < this.#maxSeries) this.#leftOut.add(key)
-    }
-    const newLife = startMoved || all
+    if (baseline) this.#leaveOut(reading)
     this.#forget({ atMs, newLife, resetGroups })
     return { increments, reset: reset || startMoved, newLife }
+  }
+
+  #leaveOut({ leftOut = [] }: Reading): void {
+    for (const key of leftOut) {
+      if (this.#leftOut.size < this.#maxSeries) this.#leftOut.add(key)
+    }
   }
 
   #resolve(channels: readonly Channel[]): (Known | undefined)[] {

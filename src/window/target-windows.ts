@@ -220,8 +220,7 @@ export class TargetWindows {
   /** Lets go of models and labels that were not seen for longer than any window reaches. */
   #takeBackMemory(atMs: number): void {
     const sinceMs = atMs - this.#keepMs
-    if (this.#tracks.totals.forget(sinceMs)) this.#routing = undefined
-    if (this.#tracks.highs.forget(sinceMs)) this.#routing = undefined
+    if (this.#tracks.forget(sinceMs)) this.#routing = undefined
     const moveTotals = this.#tracks.totals.compact()
     const moveHighs = this.#tracks.highs.compact()
     if (moveTotals === undefined && moveHighs === undefined) return

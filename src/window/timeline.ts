@@ -39,8 +39,17 @@ export class Timeline {
     return this.#entries.at(-1)
   }
 
-  /** Appends `entry`, which must be later than the last one, and thins what has become old. */
+  /**
+   * Appends `entry` and thins what has become old. One that is not later than the last takes its place:
+   * between two entries lies time, or rates would be divided by none.
+   */
   push(entry: Entry): void {
+    const { last } = this
+    if (last !== undefined && entry.atMs <= last.atMs) {
+      const highs = higher(last.highs, entry.highs)
+      this.#entries[this.#entries.length - 1] = { atMs: last.atMs, totals: entry.totals, highs }
+      return
+    }
     this.#entries.push(entry)
     this.#thin(entry.atMs)
   }

@@ -47,8 +47,10 @@ export interface GaugeRoute {
 export class Tracks {
   readonly totals: Places<Track>
   readonly highs: Places<GaugeId>
+  readonly #crowdedFrom: number
 
   constructor(limits: { readonly maxTracks: number }) {
+    this.#crowdedFrom = limits.maxTracks / 2
     this.totals = new Places({ max: limits.maxTracks, empty: 0 })
     this.highs = new Places({ max: limits.maxTracks, empty: Number.NEGATIVE_INFINITY })
   }
@@ -95,6 +97,24 @@ export class Tracks {
       }
     }
     return { sums: Int32Array.from(sums), gauges, places, refused, rebound }
+  }
+
+  /**
+   * Takes back what was last read before `sinceMs`, and tells whether there was any: models that are gone
+   * and, once half of the room is used, whatever else is. A label of a model or target that is still there
+   * keeps its total till then, for sums over labels are published as counters, which must not fall.
+   */
+  forget(sinceMs: number): boolean {
+    const crowded = this.totals.size > this.#crowdedFrom
+    const here = new Set<string | undefined>([undefined])
+    for (const { what, seenMs } of this.totals.all) {
+      if (seenMs >= sinceMs) here.add(what.labels['model_name'])
+    }
+    const forgotTotals = this.totals.forget(sinceMs, ({ labels }) => {
+      return crowded || !here.has(labels['model_name'])
+    })
+    const forgotHighs = this.highs.forget(sinceMs, () => true)
+    return forgotTotals || forgotHighs
   }
 
   #highFor(key: string, instrument: GaugeId, atMs: number): Place<GaugeId> | undefined {

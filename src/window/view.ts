@@ -4,7 +4,10 @@ import type { HistogramDelta } from './histogram.ts'
 import type { Entry } from './timeline.ts'
 import type { Tracks } from './tracks.ts'
 
-/** One stretch of a target's past: what was gained between two good readings. Nothing in it changes. */
+/**
+ * One stretch of a target's past: what was gained between two good readings. It holds until the target's
+ * next attempt is recorded, which may lay the vectors out anew.
+ */
 export class WindowView {
   readonly #tracks: Tracks
   readonly #from: Entry
