@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Clock } from '../clock.ts'
 import { CollectError, type CollectErrorCode } from '../errors.ts'
 import type { Attempt, HealthProbe, Reading } from '../reading.ts'
@@ -57,8 +58,11 @@ const absentCodes: ReadonlySet<CollectErrorCode> = new Set([
  * - anything else is thrown: rejects, since the program is wrong
  * - `signal` aborts: ends within 0.5 s, whatever the collection does; it is not recorded
  */
-export async function runLoop(options: LoopOptions): Promise<void> {
-  const { clock, signal } = options
+export async function runLoop(given: LoopOptions): Promise<void> {
+  // A signal of its own: the many listeners of many loops on one would look like a leak to Node.
+  const signal = AbortSignal.any([given.signal])
+  const options = { ...given, signal }
+  const { clock } = options
   const pace = new Pace({ ...options, startMs: clock.monotonicMs() })
   const condition = new Condition(options)
   let dueMs = pace.first()
@@ -154,6 +158,9 @@ async function outcomeOf(running: Running, options: LoopOptions): Promise<Outcom
   const { clock, signal, timeoutMs } = options
   const hungMs = running.startMs + timeoutMs + HUNG_AFTER_MS
   await within(running.ended, hungMs - clock.monotonicMs(), clock, signal)
+  // Timers run before sockets are read. After a moment in which the process was stopped or blocked, the
+  // detour gives an answer that lies ready its chance.
+  if (running.outcome === undefined) await nextTurn()
   if (signal.aborted) return undefined
   if (running.outcome?.kind === 'broken') throw running.outcome.error
   if (running.outcome !== undefined) return running.outcome

@@ -1,5 +1,7 @@
 const LONGEST_STRETCHED_MS = 15_000
 const SCRAPES_JUDGED = 20
+// A narrower distance is gone back to when it would be used up to this share of what is allowed.
+const FILLED_ON_RETURN = 0.8
 // The first collection does not wait longer than this for its place, so that an hourly pace begins at once.
 const FIRST_WITHIN_MS = 1_000
 
@@ -14,7 +16,7 @@ export function spread(index: number, count: number, intervalMs: number): number
  *
  * The grid becomes wider when reading costs too much: when the fastest of the last 20 good collections
  * took more than `maxOverhead` of the interval. It then is a whole multiple of the interval, 15 s at most,
- * and returns by the same rule; each change starts the count of 20 anew.
+ * and returns by the same rule with a margin; each change starts the count of 20 anew.
  */
 export class Pace {
   readonly #intervalMs: number
@@ -76,10 +78,10 @@ export class Pace {
     if (this.#tookMs.length > SCRAPES_JUDGED) this.#tookMs.shift()
     if (this.#tookMs.length < SCRAPES_JUDGED) return false
     const neededMs = Math.min(...this.#tookMs) / this.#maxOverhead
+    if (neededMs > this.#widthMs) return this.#widen(this.#allowed(neededMs))
     // Coming back has a margin, so that a cost on the border does not change the pace to and fro.
-    const narrower = neededMs <= this.#widthMs * 0.8
-    if (neededMs <= this.#widthMs && !narrower) return false
-    return this.#widen(this.#allowed(neededMs))
+    const roomyMs = this.#allowed(neededMs / FILLED_ON_RETURN)
+    return roomyMs < this.#widthMs && this.#widen(roomyMs)
   }
 
   #allowed(neededMs: number): number {
