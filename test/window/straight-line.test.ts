@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
-import { spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
+import { spawnSync } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { histogramQuantile, straightLine } from '../../src/window/straight-line.ts'
+import { startPrometheus } from '../fakes/prometheus.ts'
+import { findProgram } from '../repository.ts'
 
 const infinity = Number.POSITIVE_INFINITY
 
@@ -98,7 +98,7 @@ const histograms = fc
 describe('the straight line beside real Prometheus', () => {
   it('equals its histogram_quantile on random classic histograms', async (t) => {
     for (const program of ['prometheus', 'promtool']) {
-      if (spawnSync(program, ['--version']).error !== undefined) {
+      if (findProgram(program) === undefined) {
         t.skip(`${program} is not on PATH`)
         return
       }
@@ -158,53 +158,16 @@ async function storeBlock(folder: string, drawn: readonly Classic[]): Promise<vo
 
 /** Starts Prometheus on the stored block and returns its answers by `quantile id`. */
 async function askPrometheus(folder: string): Promise<ReadonlyMap<string, number>> {
-  const config = join(folder, 'prometheus.yml')
-  await writeFile(config, 'global: { scrape_interval: 1h }\n')
-  const server = spawn(
-    'prometheus',
-    [
-      `--config.file=${config}`,
-      `--storage.tsdb.path=${join(folder, 'data')}`,
-      '--storage.tsdb.retention.time=100y',
-      '--web.listen-address=127.0.0.1:0',
-    ],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
-  )
-  const ended = once(server, 'exit')
+  const config = 'global: { scrape_interval: 1h }\n'
+  const prometheus = await startPrometheus(config, join(folder, 'data'))
   try {
-    let address: string | undefined
-    let isReady = false
-    for await (const line of createInterface({ input: server.stderr })) {
-      address ??= /msg="Listening on".* address=(\S+)/.exec(line)?.[1]
-      isReady ||= line.includes('Server is ready to receive web requests')
-      if (address !== undefined && isReady) break
-    }
-    assert.ok(address !== undefined, 'expected Prometheus to listen, found that it ended')
-    server.stderr.resume()
     const found = new Map<string, number>()
-    for (const q of quantiles) await ask(`http://${address}`, q, found)
+    for (const q of quantiles) {
+      const samples = await prometheus.query(`histogram_quantile(${q}, h_bucket)`, AT_SECONDS)
+      for (const { metric, value } of samples) found.set(`${q} ${metric['id']}`, value)
+    }
     return found
   } finally {
-    server.kill('SIGKILL')
-    await ended
-  }
-}
-
-interface Answer {
-  readonly data: {
-    readonly result: readonly {
-      readonly metric: { readonly id: string }
-      readonly value: [number, string]
-    }[]
-  }
-}
-
-async function ask(base: string, q: number, found: Map<string, number>): Promise<void> {
-  const query = encodeURIComponent(`histogram_quantile(${q}, h_bucket)`)
-  const url = `${base}/api/v1/query?time=${AT_SECONDS}&query=${query}`
-  const response = await fetch(url, { signal: AbortSignal.timeout(10_000) })
-  const { data } = (await response.json()) as Answer
-  for (const { metric, value } of data.result) {
-    found.set(`${q} ${metric.id}`, Number(value[1].replace('Inf', 'Infinity')))
+    await prometheus.stop()
   }
 }
