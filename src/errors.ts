@@ -71,10 +71,18 @@ export function unreachable(value: never): never {
 }
 
 /**
- * Returns `text` fit for a message: control characters escaped, at most `maxLength` characters
- * with an ellipsis for the rest.
+ * Returns `text` fit for a message: control characters and line separators escaped, at most `maxLength`
+ * characters with an ellipsis for the rest.
  */
 export function shorten(text: string, maxLength = 80): string {
   const cut = text.length > maxLength ? `${text.slice(0, maxLength)}…` : text
-  return JSON.stringify(cut).slice(1, -1)
+  return escapedJson(cut).slice(1, -1)
+}
+
+/** Returns `value` as JSON on one line of a terminal: control characters are escaped, those beyond ASCII too. */
+export function escapedJson(value: unknown): string {
+  return JSON.stringify(value).replace(
+    /[\u007f-\u009f\u2028\u2029]/g,
+    (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 }

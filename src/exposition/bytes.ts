@@ -91,40 +91,30 @@ export function sameBytes(
   return word === other.getFloat64(otherAt + last, true) && word !== 0
 }
 
-const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-const lenient = new TextDecoder('utf-8')
+const utf8 = new TextDecoder('utf-8', { ignoreBOM: true })
 const byteText = new TextDecoder('latin1')
+const encoder = new TextEncoder()
 
 /** Returns the text of valid UTF-8; `undefined` for bytes that are not. */
 export function decodeUtf8(body: Uint8Array, from: number, to: number): string | undefined {
-  // Most values are a few ASCII characters, for which the decoder's start alone costs more.
-  if (to - from <= 8) {
-    let text = ''
-    for (let at = from; at < to; at += 1) {
-      const byte = byteAt(body, at)
-      if (byte >= 0x80) return decodeStrictly(body.subarray(from, to))
-      text += String.fromCharCode(byte)
-    }
-    return text
-  }
-  return decodeStrictly(body.subarray(from, to))
+  const bytes = body.subarray(from, to)
+  const text = utf8.decode(bytes)
+  if (!text.includes('\ufffd')) return text
+  // Either U+FFFD itself was written or it stands for bytes that are no text: then others come back.
+  // A decoder that throws would tell as much, but costs so much time that a bad page could stall us.
+  const again = encoder.encode(text)
+  if (again.length !== bytes.length) return undefined
+  return again.every((byte, index) => byte === bytes[index]) ? text : undefined
 }
 
-/** Returns one character for each byte, the same for the same byte: a key, not a text to show. */
+/** Returns one character for each byte, the same for the same byte: something to compare, not to show. */
 export function decodeBytes(body: Uint8Array): string {
-  const text = decodeStrictly(body)
-  return text !== undefined && text.length === body.length ? text : byteText.decode(body)
+  const text = utf8.decode(body)
+  // A character outside ASCII takes more than one byte, so a text that is as long has none.
+  return text.length === body.length ? text : byteText.decode(body)
 }
 
 /** Returns at most the first `length` bytes as text to show, U+FFFD where they are none. */
 export function decodeStart(body: Uint8Array, length: number): string {
-  return lenient.decode(body.subarray(0, length))
-}
-
-function decodeStrictly(bytes: Uint8Array): string | undefined {
-  try {
-    return strict.decode(bytes)
-  } catch {
-    return undefined
-  }
+  return utf8.decode(body.subarray(0, length))
 }

@@ -4,12 +4,16 @@ import { unescaped } from './labels.ts'
 import type { KeyScanner } from './sample.ts'
 
 /**
+ * A longer slice of a text is no copy but keeps the whole text alive (in V8), and labels live longer
+ * than their page.
+ */
+const COPIED_LENGTH = 12
+
+/**
  * A sample's name and labels as one page after the other writes them. Everything readonly follows from
  * its bytes alone, whatever else is on the page; the rest says what became of it there.
  */
 export interface Key {
-  /** Its bytes, one character for each: what finds it again. */
-  readonly text: string
   readonly name: string
   readonly labels: ReadonlyMap<string, string>
   /** The label names in the order written. */
@@ -32,6 +36,7 @@ export interface Key {
  */
 export class KeyReader {
   readonly #body: Uint8Array
+  readonly #text: string
   readonly #view: DataView
   /** The parts of the last key, as `LabelScanner.offsets` has them. */
   #offsets: number[] = []
@@ -39,26 +44,29 @@ export class KeyReader {
   #values: string[] = []
   #shape = ''
   #metric = ''
+  #foreign = false
   #metricStart = 0
   #metricEnd = 0
 
-  constructor(body: Uint8Array) {
+  /** `text` is `body` with one character for each byte. */
+  constructor(body: Uint8Array, text: string) {
     this.#body = body
+    this.#text = text
     this.#view = viewOf(body)
   }
 
-  /** Returns the key that `scanner` has just found, spelled `text`; `undefined` for a label name that comes twice. */
-  read(scanner: KeyScanner, text: string): Key | undefined {
+  /** Returns the key that `scanner` has just found at `start`; `undefined` for a label name that comes twice. */
+  read(scanner: KeyScanner, start: number): Key | undefined {
+    this.#foreign = scanner.foreign
     this.#readMetric(scanner)
     const labels = this.#readLabels(scanner)
     if (labels.size !== scanner.labelCount) return undefined
     return {
-      text,
       name: this.#metric,
       labels,
       shape: this.#shape,
       plain: scanner.plain,
-      bytes: text.length,
+      bytes: scanner.end - start,
       series: undefined,
       position: 0,
       page: 0,
@@ -124,7 +132,8 @@ export class KeyReader {
   }
 
   #decode(from: number, to: number): string {
-    // The line's UTF-8 was checked as a whole.
+    if (!this.#foreign && to - from <= COPIED_LENGTH) return unescaped(this.#text.slice(from, to))
+    // The key's UTF-8 was checked as a whole.
     return unescaped(decodeUtf8(this.#body, from, to) ?? '')
   }
 }

@@ -39,8 +39,9 @@ export class PageBuilder {
   readonly #groups = new Map<string, NameGroup>()
   #group: NameGroup | undefined
   readonly families = new Map<string, FamilyType>()
-  /** The keys of the page by their bytes. */
+  /** All keys of the page by their bytes. */
   readonly known = new Map<string, Key>()
+  /** The keys of `series`. */
   readonly keys: Key[] = []
   readonly series: Series[] = []
   readonly values: number[] = []
@@ -70,15 +71,20 @@ export class PageBuilder {
     return typeOfWord.has(line.word)
   }
 
-  /** Returns whether the sample is the first of its series; only then its value is taken. */
-  addSample(key: Key, value: number): boolean {
+  /**
+   * Returns whether the sample is the first of its series; only then its value is taken. `text` is
+   * what finds the key again: its bytes, one character for each.
+   */
+  addSample(key: Key, text: string, value: number): boolean {
     if (key.page === this.#number) return false
+    // Every spelling of a series is a key of its own, so it is keys that the limit has to hold down.
+    if (this.known.size === this.#limits.maxSamples) throw this.#tooMany('samples')
+    // Also where its series has come in another spelling: no text may ever have two keys.
+    key.page = this.#number
+    this.known.set(text, key)
     const group = this.#group?.name === key.name ? this.#group : this.#groupOf(key.name)
     this.#group = group
     if (this.#isSecond(group, key)) return false
-    if (this.series.length === this.#limits.maxSamples) throw this.#tooMany('samples')
-    key.page = this.#number
-    this.known.set(key.text, key)
     this.keys.push(key)
     this.series.push(seriesOf(key, group))
     this.values.push(value)

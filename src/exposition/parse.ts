@@ -58,7 +58,8 @@ export class ExpositionParser {
    * - bare carriage returns are no blanks, so lines that end in CRLF are malformed
    *
    * OpenMetrics is allowed the blanks, comments and missing UNITs of text. Throws `CollectError`:
-   * `not_exposition` for an empty body and for anything else, `truncated` without the final line feed
+   * `not_exposition` for an empty body and for anything else, such as a page on which every sample is
+   * malformed, `truncated` without the final line feed
    * (OpenMetrics: without `# EOF` as last line), `limit` above the limit of samples.
    */
   parse(body: Uint8Array, format: ExpositionFormat): Exposition {
@@ -66,9 +67,18 @@ export class ExpositionParser {
     const values = last?.values(body, format, this.#reader)
     if (last !== undefined && values !== undefined) return { ...last.exposition, values }
 
-    const page = new PageReader(this.#limits, this.#scanner, this.#reader, last)
+    refuseWhatIsNone(body, format, this.#scanner)
     this.#pages += 1
-    const read = page.read(body, format, this.#pages)
+    const page = new PageReader({
+      limits: this.#limits,
+      scanner: this.#scanner,
+      values: this.#reader,
+      last,
+      body,
+      format,
+      number: this.#pages,
+    })
+    const read = page.read()
     this.#last = read
     return read.exposition
   }
@@ -82,25 +92,41 @@ class PageReader {
   readonly #last: RememberedPage | undefined
   readonly #lines = new ValueLines()
   readonly #limitHits: Partial<Record<LimitName, number>> = {}
+  readonly #body: Uint8Array
+  readonly #format: ExpositionFormat
+  /** The body with one character for each byte, whose slices are compared as keys. */
+  readonly #text: string
+  readonly #keys: KeyReader
+  readonly #page: PageBuilder
+  /** The slice that is the key of the line being read: one string, so that it is hashed once. */
+  #keyText = ''
   #malformedLines = 0
   #comments = 0
 
-  constructor(
-    limits: ParseLimits,
-    scanner: KeyScanner,
-    values: ValueReader,
-    last: RememberedPage | undefined,
-  ) {
+  constructor(options: {
+    readonly limits: ParseLimits
+    readonly scanner: KeyScanner
+    readonly values: ValueReader
+    readonly last: RememberedPage | undefined
+    readonly body: Uint8Array
+    readonly format: ExpositionFormat
+    /** Tells this page from all that the parser read before. */
+    readonly number: number
+  }) {
+    const { limits, body, format } = options
     this.#limits = limits
-    this.#scanner = scanner
-    this.#values = values
-    this.#last = last
+    this.#scanner = options.scanner
+    this.#values = options.values
+    this.#last = options.last
+    this.#body = body
+    this.#format = format
+    this.#text = decodeBytes(body)
+    this.#keys = new KeyReader(body, this.#text)
+    this.#page = new PageBuilder(limits, format, options.number)
   }
 
-  read(body: Uint8Array, format: ExpositionFormat, number: number): RememberedPage {
-    refuseWhatIsNone(body, format, this.#scanner)
-    const page = new PageBuilder(this.#limits, format, number)
-    const keys = new KeyReader(body)
+  read(): RememberedPage {
+    const body = this.#body
     const view = viewOf(body)
     let expected = 0
     let at = 0
@@ -108,23 +134,24 @@ class PageReader {
       const start = skipBlanks(body, at)
       const byte = body[start]
       if (byte === HASH) {
-        at = this.#readComment(page, body, start)
+        at = this.#readComment(start)
       } else if (byte === LF || byte === undefined) {
         at = start + 1
       } else {
-        const key =
-          this.#last?.keyAt(expected, body, view, start) ?? this.#findKey(page, keys, body, start)
+        const key = this.#expectedKey(expected, view, start) ?? this.#findKey(start)
         if (typeof key === 'string') {
           this.#count(key)
           at = nextLine(body, start)
         } else {
           expected = key.page === 0 ? expected : key.position + 1
-          at = this.#readValue(page, { key, body, start, format })
+          at = this.#readValue(key, start)
         }
       }
     }
-    if (page.series.length === 0 && this.#comments === 0) throw notExposition(body)
-    return this.#remember(page, body, format)
+    // Comments alone are a page without samples; with lines beside them that are none, a text for people.
+    const commentsAlone = this.#comments > 0 && this.#malformedLines === 0
+    if (this.#page.series.length === 0 && !commentsAlone) throw notExposition(body)
+    return this.#remember()
   }
 
   #count(verdict: LineVerdict): void {
@@ -132,62 +159,75 @@ class PageReader {
     else if (verdict !== 'valid') this.#limitHits[verdict] = (this.#limitHits[verdict] ?? 0) + 1
   }
 
-  #readComment(page: PageBuilder, body: Uint8Array, start: number): number {
+  #readComment(start: number): number {
+    const body = this.#body
     const next = nextLine(body, start)
     const end = body[next - 1] === LF ? next - 1 : next
     const comment = readComment(body, start + 1, end, this.#limits.maxLabelBytes)
     if (comment === 'malformed' || comment === 'label_length') this.#count(comment)
-    else if (comment !== 'text' && !page.addType(comment)) this.#count('malformed')
+    else if (comment !== 'text' && !this.#page.addType(comment)) this.#count('malformed')
     else this.#comments += 1
     return next
   }
 
-  /** Returns the key at `start`: one of this page or of the last by its bytes, or else a new one. */
-  #findKey(page: PageBuilder, keys: KeyReader, body: Uint8Array, start: number): Key | LineVerdict {
-    const verdict = this.#scanner.scan(body, start)
-    if (verdict !== 'valid') return verdict
-    const text = decodeBytes(body.subarray(start, this.#scanner.end))
-    const known = page.known.get(text) ?? this.#last?.known.get(text)
-    if (known !== undefined) return known
-    if (decodeUtf8(body, start, this.#scanner.end) === undefined) return 'malformed'
-    return keys.read(this.#scanner, text) ?? 'malformed'
+  /** Returns the key at `start` if it is the one that the last page had at `position`. */
+  #expectedKey(position: number, view: DataView, start: number): Key | undefined {
+    const key = this.#last?.keyAt(position, this.#body, view, start)
+    if (key !== undefined) this.#keyText = this.#text.slice(start, start + key.bytes)
+    return key
   }
 
-  #readValue(
-    page: PageBuilder,
-    line: {
-      readonly key: Key
-      readonly body: Uint8Array
-      readonly start: number
-      readonly format: ExpositionFormat
-    },
-  ): number {
-    const { key, body, start, format } = line
+  /** Returns the key at `start`: one of this page or of the last by its bytes, or else a new one. */
+  #findKey(start: number): Key | LineVerdict {
+    const scanner = this.#scanner
+    const verdict = scanner.scan(this.#body, start)
+    if (verdict !== 'valid') return verdict
+    if (scanner.foreign && decodeUtf8(this.#body, start, scanner.end) === undefined) {
+      return 'malformed'
+    }
+    const text = this.#text.slice(start, scanner.end)
+    this.#keyText = text
+    const known = this.#page.known.get(text) ?? this.#last?.known.get(text)
+    return known ?? this.#keys.read(scanner, start) ?? 'malformed'
+  }
+
+  #readValue(key: Key, start: number): number {
+    const body = this.#body
     const valueStart = skipBlanks(body, start + key.bytes)
-    const value = this.#values.read(body, valueStart, format)
+    const value = this.#values.read(body, valueStart, this.#format)
     const { end } = this.#values
     if (end < 0) {
       this.#count('malformed')
       return nextLine(body, start)
     }
-    const slot = page.series.length
-    const first = page.addSample(key, value)
+    const slot = this.#page.series.length
+    const first = this.#page.addSample(key, this.#keyText, value)
     if (!first) this.#count('malformed')
     this.#lines.add({ key, keyStart: start, valueStart, lineEnd: end, slot: first ? slot : -1 })
     return end
   }
 
-  #remember(page: PageBuilder, body: Uint8Array, format: ExpositionFormat): RememberedPage {
-    for (const [index, key] of page.keys.entries()) key.series = page.series[index]
-    for (const [position, key] of this.#lines.keys.entries()) key.position = position
+  #remember(): RememberedPage {
+    const page = this.#page
+    for (let index = 0; index < page.keys.length; index += 1) {
+      const key = page.keys[index]
+      if (key !== undefined) key.series = page.series[index]
+    }
+    this.#lines.number()
     const exposition = {
       series: kept(this.#last?.exposition.series, page.series),
-      values: Float64Array.from(page.values),
+      values: new Float64Array(page.values),
       families: keptTypes(this.#last?.exposition.families, page.families),
       malformedLines: this.#malformedLines,
       limitHits: this.#limitHits,
     }
-    return new RememberedPage({ body, format, exposition, known: page.known, lines: this.#lines })
+    return new RememberedPage({
+      body: this.#body,
+      format: this.#format,
+      exposition,
+      known: page.known,
+      lines: this.#lines,
+    })
   }
 }
 
@@ -217,9 +257,16 @@ function refuseWhatIsNone(body: Uint8Array, format: ExpositionFormat, scanner: K
   const eof = decodeStart(body.subarray(Math.max(0, end - EOF_LINE.length - 1), end), SHOWN_BYTES)
   if (format === 'openmetrics' ? eof === EOF_LINE || eof === `\n${EOF_LINE}` : lineFeed) return
   // A page that was cut off still begins as one; a word or a line of JSON does not.
-  if (first !== HASH && scanner.scan(body, start) !== 'valid') throw notExposition(body)
+  if (first !== HASH && !beginsSample(body, start, scanner)) throw notExposition(body)
   const wanted = format === 'openmetrics' ? `"${EOF_LINE}"` : 'a line feed'
   throw new CollectError('truncated', `expected ${wanted} at the end of the page, found it cut off`)
+}
+
+/** Returns whether a line is that of a sample as far as it goes: a key, and the first byte of a number. */
+function beginsSample(body: Uint8Array, start: number, scanner: KeyScanner): boolean {
+  if (scanner.scan(body, start) !== 'valid') return false
+  const value = body[scanner.valueStart]
+  return value === undefined || /[-+.\dIN]/i.test(String.fromCharCode(value))
 }
 
 function notExposition(body: Uint8Array): CollectError {

@@ -25,6 +25,14 @@ export class ValueLines {
     this.lineEnds.push(line.lineEnd)
     this.slots.push(line.slot)
   }
+
+  /** Tells each key which of the lines is its own, the last one where there are more. */
+  number(): void {
+    for (let position = 0; position < this.keys.length; position += 1) {
+      const key = this.keys[position]
+      if (key !== undefined) key.position = position
+    }
+  }
 }
 
 /**

@@ -35,6 +35,8 @@ export class KeyScanner {
   valueStart = 0
   /** Whether the same name and labels, in this order, could not be written in another way. */
   plain = true
+  /** Whether some byte is outside ASCII, so that the UTF-8 of the key still has to be checked. */
+  foreign = false
   labelCount = 0
 
   constructor(limits: ParseLimits) {
@@ -47,6 +49,7 @@ export class KeyScanner {
     this.metricEnd = nameEnd(body, start)
     this.end = this.metricEnd
     this.plain = true
+    this.foreign = false
     this.labelCount = 0
     const brace = skipBlanks(body, this.end)
     if (byteAt(body, brace) === OPEN_BRACE) {
@@ -76,6 +79,7 @@ export class KeyScanner {
       return 'malformed'
     }
     this.plain = this.labels.plain && brace === this.end
+    this.foreign = this.labels.foreign
     this.labelCount = this.labels.count
     this.end = this.labels.end
     return 'valid'
