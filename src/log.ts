@@ -1,5 +1,6 @@
-import { write } from 'node:fs'
+import { fstatSync, write } from 'node:fs'
 import { type Logger, pino } from 'pino'
+import { escapedJson } from './errors.ts'
 
 /** The daemon's logger and its children. */
 export type Log = Logger
@@ -10,7 +11,7 @@ export interface LogOptions {
   readonly format: 'json' | 'pretty'
 }
 
-/** Where lines go; the file descriptor of stdout unless a test says otherwise. */
+/** Where lines go; stdout unless a test says otherwise. */
 export type WriteBytes = (
   bytes: Uint8Array,
   done: (error: NodeJS.ErrnoException | null, written: number) => void,
@@ -23,17 +24,16 @@ const retryMs = 100
 
 const stdoutDescriptor = 1
 
-const toStdout: WriteBytes = (bytes, done) => write(stdoutDescriptor, bytes, done)
-
 /**
  * Makes the daemon's logger. It writes to stdout without ever blocking or failing the daemon: lines wait, up to
- * 1 MiB, while the reader is slow, are dropped and counted beyond, and are dropped for good once it has gone.
+ * 1 MiB, while the reader is slow. Beyond that, and where they cannot be written, since the reader has gone or a
+ * disk is full, they are dropped and counted; the next line that can be written is followed by the count.
  *
  * `flush` resolves when everything is written, or after `timeoutMs`.
  */
 export function createLogger(
   options: LogOptions,
-  writeBytes: WriteBytes = toStdout,
+  writeBytes: WriteBytes = stdoutWriter(),
 ): { readonly log: Logger; readonly flush: (timeoutMs: number) => Promise<void> } {
   const sink = new LineSink(writeBytes, options.format === 'pretty' ? prettyLine : (line) => line)
   const log = pino(
@@ -70,13 +70,30 @@ export function prettyLine(line: string): string {
   return `${words.join(' ')}${rows.join('')}\n`
 }
 
+/**
+ * Returns how stdout is written to without holding anything back. A pipe or socket that nobody reads would keep a
+ * thread of `fs.write` for ever, for which the end of the process waits; Node's stream waits without a thread. A
+ * file or a terminal, where that stream stops the whole process instead, is given to a thread.
+ */
+function stdoutWriter(): WriteBytes {
+  const kind = fstatSync(stdoutDescriptor)
+  if (!kind.isFIFO() && !kind.isSocket()) {
+    return (bytes, done) => write(stdoutDescriptor, bytes, done)
+  }
+  // The callback of each write tells its failure; without a listener the first would end the process.
+  process.stdout.on('error', () => {})
+  return (bytes, done) => {
+    process.stdout.write(bytes, (error) => done(error ?? null, error ? 0 : bytes.length))
+  }
+}
+
 function plain(value: unknown): string {
-  return JSON.stringify(String(value ?? '')).slice(1, -1)
+  return escapedJson(String(value ?? '')).slice(1, -1)
 }
 
 function quoted(value: unknown): string {
   if (typeof value === 'string' && /^[\w./:@%+-]+$/.test(value)) return value
-  return JSON.stringify(value)
+  return escapedJson(value)
 }
 
 /** A queue of lines in front of a file descriptor that may be slow, full or closed. */
@@ -87,7 +104,6 @@ class LineSink {
   #waitingChars = 0
   #dropped = 0
   #busy = false
-  #closed = false
   #onIdle: (() => void)[] = []
 
   constructor(write: WriteBytes, format: (line: string) => string) {
@@ -96,7 +112,6 @@ class LineSink {
   }
 
   write(line: string): void {
-    if (this.#closed) return
     if (this.#waitingChars + line.length > maxWaitingChars) {
       this.#dropped += 1
       return
@@ -118,31 +133,36 @@ class LineSink {
   }
 
   #next(): void {
-    if (this.#dropped > 0) {
-      const time = new Date().toISOString()
-      const notice = { level: 'warn', time, dropped: this.#dropped, msg: 'log lines were dropped' }
-      this.#waiting.push(this.#format(`${JSON.stringify(notice)}\n`))
-      this.#dropped = 0
-    }
-    const text = this.#waiting.join('')
+    const lines = this.#waiting
     this.#waiting = []
     this.#waitingChars = 0
-    this.#busy = text !== ''
-    if (this.#busy) this.#send(Buffer.from(text))
-    else for (const idle of this.#onIdle.splice(0)) idle()
+    this.#busy = lines.length > 0
+    if (!this.#busy) {
+      for (const idle of this.#onIdle.splice(0)) idle()
+      return
+    }
+    const dropped = this.#dropped
+    this.#dropped = 0
+    const count = lines.length + dropped
+    if (dropped > 0) {
+      const time = new Date().toISOString()
+      const notice = { level: 'warn', time, dropped, msg: 'log lines were dropped' }
+      lines.push(this.#format(`${JSON.stringify(notice)}\n`))
+    }
+    this.#send(Buffer.from(lines.join('')), count)
   }
 
-  #send(bytes: Uint8Array): void {
+  /** Writes `bytes`, which tell of `count` lines, those among them that were dropped before. */
+  #send(bytes: Uint8Array, count: number): void {
     this.#write(bytes, (error, written) => {
       if (error?.code === 'EAGAIN') {
-        setTimeout(() => this.#send(bytes), retryMs)
+        setTimeout(() => this.#send(bytes, count), retryMs)
       } else if (error !== null) {
-        // Nobody reads any more, which is no reason to stop watching.
-        this.#closed = true
-        this.#waiting = []
+        // A log that cannot be written is no reason to stop watching, and a full disk is mended some day.
+        this.#dropped += count
         this.#next()
       } else if (written < bytes.length) {
-        this.#send(bytes.subarray(written))
+        this.#send(bytes.subarray(written), count)
       } else {
         this.#next()
       }

@@ -92,7 +92,7 @@ export function formatSize(bytes: number): string {
 /** The schema of a duration between `minMs` and `maxMs`, both allowed; its output is milliseconds. */
 export function durationSchema(range: { readonly minMs: number; readonly maxMs: number }) {
   const { minMs, maxMs } = range
-  const message = 'expected a duration such as 5s or 1m30s'
+  const message = `expected a duration from ${formatDuration(minMs)} to ${formatDuration(maxMs)} such as 5s or 1m30s`
   return z
     .string({ error: message })
     .regex(durationPattern, { error: message })
@@ -100,9 +100,7 @@ export function durationSchema(range: { readonly minMs: number; readonly maxMs: 
     .transform((text, context) => {
       const ms = parseDuration(text)
       if (ms !== undefined && ms >= minMs && ms <= maxMs) return ms
-      context.addIssue(
-        `expected a duration from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`,
-      )
+      context.addIssue(message)
       return z.NEVER
     })
 }
@@ -110,7 +108,7 @@ export function durationSchema(range: { readonly minMs: number; readonly maxMs: 
 /** The schema of a size between `minBytes` and `maxBytes`, both allowed; its output is bytes. */
 export function sizeSchema(range: { readonly minBytes: number; readonly maxBytes: number }) {
   const { minBytes, maxBytes } = range
-  const message = 'expected a size such as 16MiB or 64KiB'
+  const message = `expected a size from ${formatSize(minBytes)} to ${formatSize(maxBytes)} such as 16MiB or 64KiB`
   return z
     .string({ error: message })
     .regex(sizePattern, { error: message })
@@ -118,7 +116,7 @@ export function sizeSchema(range: { readonly minBytes: number; readonly maxBytes
     .transform((text, context) => {
       const bytes = parseSize(text)
       if (bytes !== undefined && bytes >= minBytes && bytes <= maxBytes) return bytes
-      context.addIssue(`expected a size from ${formatSize(minBytes)} to ${formatSize(maxBytes)}`)
+      context.addIssue(message)
       return z.NEVER
     })
 }
@@ -131,6 +129,7 @@ export function numberSchema(range: {
 }) {
   const { min, max, whole = false } = range
   const error = `expected a ${whole ? 'whole ' : ''}number from ${min} to ${max}`
-  const number = whole ? z.number({ error }).int({ error }) : z.number({ error })
+  // Without `abort` a number that is too large to be whole would be refused twice.
+  const number = whole ? z.number({ error }).int({ error, abort: true }) : z.number({ error })
   return number.min(min, { error }).max(max, { error })
 }

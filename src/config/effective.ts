@@ -1,4 +1,5 @@
 import { stringify } from 'yaml'
+import { unreachable } from '../errors.ts'
 import { type AlertSettings, alertNames } from '../rules/settings.ts'
 import type { TargetConfig } from '../sources/settings.ts'
 import { formatDuration, formatSize } from '../units.ts'
@@ -72,6 +73,8 @@ function toTarget({ name, url, auth }: TargetConfig): NonNullable<ConfigFile['ta
         url,
         basic_auth: { username: auth.username, password_file: auth.passwordFile },
       }
+    default:
+      return unreachable(auth)
   }
 }
 

@@ -41,8 +41,8 @@ export function readEnvironment(
       issues.push(`${origin}: expected a value, or the variable not set, found ""`)
     } else {
       const { value, issue } = fromText(setting, text, origin)
-      if (issue === undefined) overrides.push({ path: setting.path, value, origin })
-      else issues.push(issue)
+      overrides.push({ path: setting.path, value, origin })
+      if (issue !== undefined) issues.push(issue)
     }
   }
   const rest = unknown.splice(maxNamed).length
@@ -52,19 +52,20 @@ export function readEnvironment(
 
 /**
  * Returns the targets that several `[NAME=]URL` name, in the spelling of the file. At most one may be without
- * NAME: a second one has an `issue` that begins with `origin`.
+ * NAME: a second one has an `issue` that begins with `origin`, and those behind the first are left out.
  */
 export function targetsFromTexts(
   texts: readonly string[],
   origin: string,
 ): { readonly value: unknown; readonly issue: string | undefined } {
   const targets = texts.map(targetFromText)
-  const [, second] = targets.filter(({ named }) => !named)
+  const [first, second] = targets.filter(({ named }) => !named)
   const issue =
     second === undefined
       ? undefined
       : `${origin}: expected NAME=URL for all targets but one, found ${showFound(second.url)}`
-  return { value: targets.map(({ name, url }) => ({ name, url })), issue }
+  const kept = targets.filter((target) => target.named || target === first)
+  return { value: kept.map(({ name, url }) => ({ name, url })), issue }
 }
 
 function fromText(

@@ -33,6 +33,9 @@ const settings: Readonly<Record<string, { readonly path: readonly string[]; list
   'log.format': { path: ['log', 'format'] },
 }
 
+/** Stands where no command could be made out; it is never run, for there are issues beside it. */
+const refused: Request = { kind: 'serve', configFile: undefined }
+
 const description = `A sidecar daemon beside vLLM: latency quantiles with bounds, GPU state, a health endpoint and alerts.
 
 Flags win over the environment (VLLM_VITALS_…), the environment over the file, the file over defaults.`
@@ -60,11 +63,16 @@ export function readCommandLine(args: readonly string[], version: string): Comma
     if (error.exitCode === 0) {
       return { request: { kind: 'text', text: printed }, flags: [], issues: [], usage: '' }
     }
-    // With unknown flags and arguments allowed, commander stops at one misuse alone: a last flag that
-    // lacks its value. The flags before it are read without it, for their own mistakes.
+    // With unknown flags and arguments allowed, commander stops at two misuses alone: a last flag that
+    // lacks its value, and `help` for no command. What stands before it is read for its own mistakes.
+    const last = args.at(-1) ?? ''
     const rest = readCommandLine(args.slice(0, -1), version)
-    const issue = `${args.at(-1) ?? 'command'}: expected a value, found nothing`
-    return { ...rest, issues: [...rest.issues, issue] }
+    const issue = last.startsWith('-')
+      ? `${last}: expected a value, found nothing`
+      : `help: expected the name of a command, found ${showFound(last)}`
+    // Help is not shown in place of the mistake.
+    const request = rest.request.kind === 'text' ? refused : rest.request
+    return { ...rest, request, issues: [...rest.issues, issue] }
   }
   if (line === undefined) throw new TypeError('expected a command to be chosen, found none')
   return line
@@ -106,7 +114,7 @@ function buildProgram(on: {
     .option('--print', 'show the effective configuration')
   addSettings(check, Object.keys(settings))
   check.action((_path: unknown, options: Options) => {
-    const path = check.args.find((arg) => !arg.startsWith('-'))
+    const path = check.args.find((arg) => !isFlag(arg))
     on.done(
       collect(check, options, { kind: 'check-config', path, print: options['print'] === true }),
     )
@@ -175,11 +183,8 @@ function surplus(command: Command): readonly string[] {
   let seen = 0
   let before = ''
   for (const arg of command.args) {
-    if (arg.startsWith('-') && arg.length > 1) {
-      const name = arg.split('=')[0] ?? arg
-      const close = nearest(name, [...knownFlags, '--help', '--version'])
-      const hint = close === undefined ? '' : `, the nearest is ${close}`
-      issues.push(`${name}: expected a known flag${hint}, found ${showFound(name)}`)
+    if (isFlag(arg)) {
+      issues.push(surplusFlag(arg, [...knownFlags, '--help', '--version']))
     } else if (!isUnknownFlag(before)) {
       // What follows an unknown flag may be its value, and is no mistake of its own.
       seen += 1
@@ -190,8 +195,23 @@ function surplus(command: Command): readonly string[] {
   return issues
 }
 
+/** A single `-` is a name, of standard input in most programs. */
+function isFlag(arg: string): boolean {
+  return arg.startsWith('-') && arg.length > 1
+}
+
 function isUnknownFlag(arg: string): boolean {
-  return arg.startsWith('-') && !arg.includes('=')
+  return isFlag(arg) && !arg.includes('=')
+}
+
+function surplusFlag(arg: string, known: readonly string[]): string {
+  const [name = arg, ...value] = arg.split('=')
+  if (known.includes(name)) {
+    return `${name}: expected no value, found ${showFound(value.join('='))}`
+  }
+  const close = nearest(name, known)
+  const hint = close === undefined ? '' : `, the nearest is ${close}`
+  return `${name}: expected a known flag${hint}, found ${showFound(name)}`
 }
 
 function surplusArgument(command: Command, arg: string): string {
@@ -199,6 +219,9 @@ function surplusArgument(command: Command, arg: string): string {
     return `${command.name()}: expected no further argument, found ${showFound(arg)}`
   }
   const names = (command.parent?.commands ?? []).map((other) => other.name())
+  if (names.includes(arg)) {
+    return `command: expected one, in front of all flags, found ${showFound(arg)} further on`
+  }
   const close = nearest(arg, names)
   const hint = close === undefined ? '' : `, the nearest is ${close}`
   return `command: expected one of ${names.join(', ')}${hint}, found ${showFound(arg)}`

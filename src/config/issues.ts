@@ -25,10 +25,8 @@ export function describeIssues(
     if (issue.code === 'unrecognized_keys') {
       return issue.keys.map((key) => unknownKey(issue.path, key))
     }
-    const named: unknown = issue.code === 'custom' ? issue.params?.['found'] : undefined
-    const found = typeof named === 'string' ? named : showFound(valueAt(tree, issue.path))
     const origin = originOf(issue.path, overrides) ?? formatPath(issue.path)
-    return [`${origin}: ${issue.message}, found ${found}`]
+    return [`${origin}: ${issue.message}, found ${foundBy(issue, valueAt(tree, issue.path))}`]
   })
 }
 
@@ -52,7 +50,7 @@ export function formatPath(path: readonly PropertyKey[]): string {
   let text = ''
   for (const key of path) {
     if (typeof key === 'number') text += `[${key}]`
-    else text += `${text === '' ? '' : '.'}${shorten(String(key))}`
+    else text += `${text === '' ? '' : '.'}${shorten(withoutUserinfo(String(key)))}`
   }
   return text === '' ? 'configuration' : text
 }
@@ -60,12 +58,27 @@ export function formatPath(path: readonly PropertyKey[]): string {
 /** Shows a value in a message: shortened, and without what stands before an `@`, which may be a password. */
 export function showFound(value: unknown): string {
   if (value === undefined || value === null) return 'nothing'
-  if (typeof value === 'string') {
-    return `"${shorten(value.replace(/^(.*?:\/\/)?.*@/s, '$1***@'), 120)}"`
-  }
-  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list'
+  if (typeof value === 'string') return `"${shorten(withoutUserinfo(value), 120)}"`
+  if (Array.isArray(value))
+    return value.length === 0 ? 'an empty list' : `a list of ${value.length}`
   if (typeof value === 'object') return 'a map'
   return String(value)
+}
+
+function foundBy(issue: z.core.$ZodIssue, value: unknown): string {
+  // A check may name what it found: a default that the file does not hold, or a secret in the wrong place.
+  const named: unknown = issue.code === 'custom' ? issue.params?.['found'] : undefined
+  if (typeof named === 'string') return named
+  // In place of a map it may be `user:password`.
+  const inPlaceOfMap = issue.code === 'invalid_type' && issue.expected === 'object'
+  return inPlaceOfMap && typeof value === 'string' ? 'text' : showFound(value)
+}
+
+function withoutUserinfo(text: string): string {
+  const at = text.lastIndexOf('@')
+  if (at < 0) return text
+  const scheme = text.indexOf('://')
+  return `${scheme >= 0 && scheme < at ? text.slice(0, scheme + 3) : ''}***${text.slice(at)}`
 }
 
 function unknownKey(path: readonly PropertyKey[], key: string): string {
@@ -75,7 +88,7 @@ function unknownKey(path: readonly PropertyKey[], key: string): string {
     close === undefined
       ? `one of the keys ${known.join(', ')}`
       : `a known key, the nearest is ${close}`
-  return `${formatPath([...path, key])}: expected ${expected}, found "${shorten(key)}"`
+  return `${formatPath([...path, key])}: expected ${expected}, found ${showFound(key)}`
 }
 
 /** The flag or variable that the value at `path`, or one around it, came from. */

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { ConfigError, shorten } from '../errors.ts'
+import { ConfigError, shorten, unreachable } from '../errors.ts'
 import { readSecret } from '../sources/secret.ts'
 import { maxTargets, shortGpuIntervalMs, type TargetConfig } from '../sources/settings.ts'
 import { formatDuration } from '../units.ts'
@@ -54,7 +54,9 @@ export async function loadConfig(options: LoadOptions): Promise<Loaded> {
   issues.push(...environment.issues)
 
   const folder = path === undefined ? '.' : dirname(path)
-  const secrets = await checkSecrets(tree, folder)
+  // A path that is refused as such is not looked for.
+  const refused = new Set(parsed.error?.issues.map((issue) => formatPath(issue.path)))
+  const secrets = await checkSecrets(tree, folder, refused)
   issues.push(...secrets.issues)
   if (!parsed.success || issues.length > 0) throw new ConfigError(limited(issues))
   const config = { ...parsed.data, targets: parsed.data.targets.map((t) => inFolder(t, folder)) }
@@ -84,19 +86,25 @@ function inFolder(target: TargetConfig, folder: string): TargetConfig {
       return { ...target, auth: { ...auth, tokenFile: resolve(folder, auth.tokenFile) } }
     case 'basic':
       return { ...target, auth: { ...auth, passwordFile: resolve(folder, auth.passwordFile) } }
+    default:
+      return unreachable(auth)
   }
 }
 
-/** Looks at the secrets that `tree` names, valid or not, so that their mistakes are told with the others. */
+/**
+ * Looks at the secrets that `tree` names, valid or not, so that their mistakes are told with the others; those
+ * at the paths in `refused` have one already.
+ */
 async function checkSecrets(
   tree: unknown,
   folder: string,
+  refused: ReadonlySet<string>,
 ): Promise<{ readonly issues: readonly string[]; readonly warnings: readonly string[] }> {
   const issues: string[] = []
   const warnings: string[] = []
   for (const path of secretPaths(tree)) {
     const written = valueAt(tree, path)
-    if (typeof written !== 'string' || written === '') continue
+    if (typeof written !== 'string' || written === '' || refused.has(formatPath(path))) continue
     const file = resolve(folder, written)
     const shown = shorten(file, 200)
     try {

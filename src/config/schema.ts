@@ -154,6 +154,8 @@ function windowsHoldTwoIntervals(
 function distinct(values: readonly unknown[], context: z.RefinementCtx): void {
   const seen = new Set<unknown>()
   for (const [index, value] of values.slice(0, maxListed).entries()) {
+    // What is no number has a mistake of its own.
+    if (typeof value !== 'number') continue
     if (seen.has(value)) {
       context.addIssue({ code: 'custom', message: 'expected each value once', path: [index] })
     }

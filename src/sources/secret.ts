@@ -1,3 +1,4 @@
+import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 
 const maxSecretBytes = 65_536
@@ -9,7 +10,8 @@ const maxSecretBytes = 65_536
  * throws an `Error` that says so (with a `code` where the file system refused) and never quotes the content.
  */
 export async function readSecret(path: string): Promise<string> {
-  const file = await open(path, 'r')
+  // Opening a pipe that nobody writes to would wait for ever.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
     // A pipe would be empty when it is read again at the next request.
     if (!(await file.stat()).isFile()) {

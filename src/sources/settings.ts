@@ -91,7 +91,11 @@ const targetFields = z
       .strictObject({
         username: literalSchema('a user name')
           .min(1, { error: 'expected a user name' })
-          .refine((name) => !name.includes(':'), { error: 'expected a user name without a colon' })
+          // What stands behind a colon is a password in the wrong place, and is not shown.
+          .refine((name) => !name.includes(':'), {
+            error: 'expected a user name without a colon',
+            params: { found: 'one with a colon' },
+          })
           .describe('User name for basic authentication, without a colon.'),
         password_file: literalSchema('the path of a file')
           .min(1, { error: 'expected the path of a file' })
@@ -233,10 +237,14 @@ function normalUrl(
 ): { readonly kind: 'url'; readonly url: string } | { kind: 'refused'; expected: string } {
   const refuse = (expected: string) => ({ kind: 'refused', expected }) as const
   // The WHATWG parser forgives `http:host` and `http:\\host`; people who wrote that meant something else.
-  if (!/^https?:\/\/[^/\\?#]/i.test(text) || /\s/.test(text)) {
+  if (!/^https?:\/\/[^/?#]/i.test(text) || /[\s\\]/.test(text)) {
     return refuse('expected a URL that begins with http:// or https:// and a host')
   }
-  const port = /^[^/]+\/\/[^/?#]*:(\d+)(?:[/?#]|$)/.exec(text)?.[1]
+  // It takes `$HOST` for a host, and an empty port, which a variable may leave behind, for the default one.
+  if (/^[^/]+\/\/[^/?#]*\$/.test(text)) {
+    return refuse('expected a URL with its host written out')
+  }
+  const port = /^[^/]+\/\/[^/?#]*:(\d*)(?:[/?#]|$)/.exec(text)?.[1]
   if (port !== undefined && (Number(port) < 1 || Number(port) > 65_535)) {
     return refuse('expected a URL with a port from 1 to 65535')
   }
