@@ -10,9 +10,10 @@ import { freshOutcomeOf, limits, type Outcome, outcomeOf } from './outcome.ts'
 
 const recordings = join(repositoryRoot, '../shared/vllm-expositions')
 const promtool = findProgram('promtool')
-const python = findProgram('python3')
-const pythonReads =
-  python !== undefined && spawnSync(python, ['-c', 'import prometheus_client']).status === 0
+// Debian's package is for Debian's own Python, which need not be the first on PATH.
+const python = [findProgram('python3') ?? 'python3', '/usr/bin/python3'].find(
+  (program) => spawnSync(program, ['-c', 'import prometheus_client']).status === 0,
+)
 
 /** A small page with all that is easy to get wrong, in the words of vLLM. */
 const page = `# HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -215,7 +216,7 @@ describe('a recorded page of vLLM', () => {
 
 describe('what prometheus_client reads', () => {
   it('is what we read, of every recorded page and of ours', {
-    skip: !pythonReads && 'python3 has no prometheus_client',
+    skip: python === undefined && 'python3 has no prometheus_client',
   }, () => {
     const texts = [page, ...recordedPages().map(([, body]) => Buffer.from(body).toString())]
     const plain = texts.filter((text) => !text.includes('# EOF'))
