@@ -143,10 +143,13 @@ describe('a program that cannot be started', () => {
   for (const errno of ['EAGAIN', 'ENOMEM', 'EMFILE'] as const) {
     it(`because of ${errno} is told so, and the next one can start`, async () => {
       const handles = Object.getPrototypeOf(Reflect.get(new ChildProcess(), '_handle'))
-      const start: (this: unknown, options: object) => number = handles.spawn
+      const start: (this: unknown, ...args: unknown[]) => number = handles.spawn
       // Node's own way from a refused fork to an error: its streams are made, and no process is.
-      const refused = mock.method(handles, 'spawn', function (this: unknown, options: object) {
-        start.call(this, { ...options, file: '/no/such/program' })
+      const refused = mock.method(handles, 'spawn', function (this: unknown, ...args: unknown[]) {
+        // The file is the first argument, or up to Node 22 a field of it.
+        const [first, ...rest] = args
+        const file = '/no/such/program'
+        start.call(this, typeof first === 'object' ? { ...first, file } : file, ...rest)
         return -constants.errno[errno]
       })
       const runner = new ProgramRunner()
