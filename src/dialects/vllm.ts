@@ -1,3 +1,4 @@
+import { CollectError } from '../errors.ts'
 import type { Exposition, Series } from '../exposition/exposition.ts'
 import { type InstrumentId, instruments } from '../instruments.ts'
 import type { Labels, Reading } from '../reading.ts'
@@ -24,7 +25,8 @@ export type VllmCapability = 'vllm' | 'finished' | 'error-reason' | 'http'
 
 /**
  * Turns pages of one vLLM server into readings, whatever its version: `Exposition` in its words in,
- * `Reading` in ours out. What depends on a page's shape alone is worked out once for each shape.
+ * `Reading` in ours out. What depends on a page's shape alone is worked out once for each shape. A page with
+ * more series of vLLM or more models than can be followed throws `CollectError` `limit`.
  */
 export class VllmDialect {
   #shape: readonly Series[] | undefined
@@ -61,6 +63,22 @@ export class VllmDialect {
   }
 }
 
+/**
+ * What one page may hold of ours. A router in front of some dozens of models stays far below; beyond, work
+ * and memory for what can be derived would grow without bound.
+ */
+const limits = { maxSeries: 20_000, maxModels: 200 } as const
+
+/** Throws `CollectError` `limit` for a page with more series, or more models, than can be followed. */
+function refuseTooMany(choices: readonly Choice[]): void {
+  const models = new Set(choices.map(({ labels }) => labels['model_name']))
+  models.delete(undefined)
+  const found = (max: number, what: string, count: number) =>
+    new CollectError('limit', `expected at most ${max} ${what} on a page of vLLM, found ${count}`)
+  if (choices.length > limits.maxSeries) throw found(limits.maxSeries, 'series', choices.length)
+  if (models.size > limits.maxModels) throw found(limits.maxModels, 'models', models.size)
+}
+
 /** Edges of histograms by the keys of their channels. */
 type Edges = ReadonlyMap<string, readonly number[]>
 
@@ -84,6 +102,7 @@ function planFor(page: Exposition, known: Edges): Plan {
     }
   }
   choices.push(...chooseHttp(index))
+  refuseTooMany(choices)
   const capabilities = new Set<VllmCapability>()
   for (const family of page.families.keys()) {
     if (family.startsWith('vllm:')) capabilities.add('vllm')

@@ -78,7 +78,7 @@ export async function runLoop(given: LoopOptions): Promise<void> {
       const attempt = attemptOf(outcome, options)
       condition.see(attempt)
       if (options.record(attempt).newLife) options.source.newLife()
-      if (attempt.kind === 'read' && pace.took(attempt.tookMs)) tellInterval(pace, options)
+      if (wasRead(attempt) && pace.took(attempt.tookMs)) tellInterval(pace, options)
       const next = pace.next(clock.monotonicMs(), condition.pauseMs())
       if (next.skipped > 0) options.onSkipped?.(next.skipped)
       dueMs = next.dueMs
@@ -200,6 +200,11 @@ function attemptOf(outcome: Outcome, options: LoopOptions): Attempt {
   if (outcome.kind === 'read') return { kind: 'read', reading: outcome.reading, ...common }
   const { code, message, status } = outcome.error
   return { kind: 'missed', code, message, status, ...common }
+}
+
+/** Whether what a collection took tells its cost: a page with too much was read as well as a good one. */
+function wasRead(attempt: Attempt): boolean {
+  return attempt.kind === 'read' || attempt.code === 'limit'
 }
 
 function tellInterval(pace: Pace, options: LoopOptions): void {

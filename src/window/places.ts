@@ -17,6 +17,7 @@ export class Places<T> {
   #places = new Map<string, Place<T>>()
   #length = 0
   #used = 0
+  #version = 0
 
   /** `empty` is the value of a place that nothing was written to. */
   constructor(options: { readonly max: number; readonly empty: number }) {
@@ -32,6 +33,11 @@ export class Places<T> {
   /** How many places are given out. */
   get size(): number {
     return this.#places.size
+  }
+
+  /** Grows whenever places are given out, taken back or moved. */
+  get version(): number {
+    return this.#version
   }
 
   get all(): Iterable<Place<T>> {
@@ -52,6 +58,7 @@ export class Places<T> {
     if (replaced === undefined && this.#places.size >= this.#max) return undefined
     const place = { offset: this.#length, width: room.width, what, seenMs: room.atMs }
     this.#places.set(key, place)
+    this.#version += 1
     this.#length += room.width
     this.#used += room.width - (replaced?.width ?? 0)
     return place
@@ -73,6 +80,7 @@ export class Places<T> {
       this.#used -= place.width
       forgot = true
     }
+    if (forgot) this.#version += 1
     return forgot
   }
 
@@ -91,6 +99,7 @@ export class Places<T> {
       to += place.width
     }
     this.#places = moved
+    this.#version += 1
     this.#length = to
     return (vector) => {
       const out = new Float64Array(to).fill(this.#empty)

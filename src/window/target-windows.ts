@@ -31,7 +31,7 @@ export interface Tally {
 }
 
 /** Bounds on what one target may occupy, whatever its page says. */
-const limits = { maxSeries: 400_000, maxTracks: 2_000 } as const
+const limits = { maxSeries: 40_000, maxTracks: 2_000 } as const
 
 /** What is remembered of one target. `record` alone changes it. */
 export class TargetWindows {
@@ -219,8 +219,7 @@ export class TargetWindows {
 
   /** Lets go of models and labels that were not seen for longer than any window reaches. */
   #takeBackMemory(atMs: number): void {
-    const sinceMs = atMs - this.#keepMs
-    if (this.#tracks.forget(sinceMs)) this.#routing = undefined
+    if (this.#tracks.forget({ sinceMs: atMs - this.#keepMs, atMs })) this.#routing = undefined
     const moveTotals = this.#tracks.totals.compact()
     const moveHighs = this.#tracks.highs.compact()
     if (moveTotals === undefined && moveHighs === undefined) return

@@ -48,6 +48,9 @@ export class Tracks {
   readonly totals: Places<Track>
   readonly highs: Places<GaugeId>
   readonly #crowdedFrom: number
+  /** The places of each instrument, of all models under `undefined`; made again when places change. */
+  #index = new Map<InstrumentId, Map<string | undefined, Place<Track>[]>>()
+  #indexVersion = -1
 
   constructor(limits: { readonly maxTracks: number }) {
     this.#crowdedFrom = limits.maxTracks / 2
@@ -57,6 +60,12 @@ export class Tracks {
 
   find(id: CounterId | HistogramId, labels: Labels): Place<Track> | undefined {
     return this.totals.find(trackKey(id, labels))
+  }
+
+  /** Every track of an instrument, or those of one model. */
+  of(id: CounterId | HistogramId, model: string | undefined): readonly Place<Track>[] {
+    if (this.#indexVersion !== this.totals.version) this.#makeIndex()
+    return this.#index.get(id)?.get(model) ?? []
   }
 
   findHigh(id: GaugeId, labels: Labels): Place<GaugeId> | undefined {
@@ -101,20 +110,39 @@ export class Tracks {
 
   /**
    * Takes back what was last read before `sinceMs`, and tells whether there was any: models that are gone
-   * and, once half of the room is used, whatever else is. A label of a model or target that is still there
-   * keeps its total till then, for sums over labels are published as counters, which must not fall.
+   * and, once half of the room is used, whatever was not read at `atMs`. A label of a model or target that is
+   * still there keeps its total till then, for sums over labels are published as counters, which must not fall.
    */
-  forget(sinceMs: number): boolean {
-    const crowded = this.totals.size > this.#crowdedFrom
+  forget({ sinceMs, atMs }: { readonly sinceMs: number; readonly atMs: number }): boolean {
+    const crowded = this.totals.size > this.#crowdedFrom || this.highs.size > this.#crowdedFrom
+    if (crowded) {
+      const forgotTotals = this.totals.forget(atMs, () => true)
+      return this.highs.forget(atMs, () => true) || forgotTotals
+    }
     const here = new Set<string | undefined>([undefined])
     for (const { what, seenMs } of this.totals.all) {
       if (seenMs >= sinceMs) here.add(what.labels['model_name'])
     }
-    const forgotTotals = this.totals.forget(sinceMs, ({ labels }) => {
-      return crowded || !here.has(labels['model_name'])
-    })
-    const forgotHighs = this.highs.forget(sinceMs, () => true)
-    return forgotTotals || forgotHighs
+    const forgotTotals = this.totals.forget(
+      sinceMs,
+      ({ labels }) => !here.has(labels['model_name']),
+    )
+    return this.highs.forget(sinceMs, () => true) || forgotTotals
+  }
+
+  #makeIndex(): void {
+    this.#index = new Map()
+    for (const place of this.totals.all) {
+      const { instrument, labels } = place.what
+      const ofAll = this.#index.get(instrument) ?? new Map<string | undefined, Place<Track>[]>()
+      this.#index.set(instrument, ofAll)
+      for (const model of new Set([undefined, labels['model_name']])) {
+        const places = ofAll.get(model)
+        if (places === undefined) ofAll.set(model, [place])
+        else places.push(place)
+      }
+    }
+    this.#indexVersion = this.totals.version
   }
 
   #highFor(key: string, instrument: GaugeId, atMs: number): Place<GaugeId> | undefined {

@@ -67,8 +67,7 @@ export class WindowView {
     labels: Labels,
   ): readonly { readonly labels: Labels; readonly value: number }[] {
     const found: { readonly labels: Labels; readonly value: number }[] = []
-    for (const { what, offset } of this.#tracks.totals.all) {
-      if (what.instrument !== id) continue
+    for (const { what, offset } of this.#tracks.of(id, labels['model_name'])) {
       const matches = Object.entries(labels).every(([name, value]) => what.labels[name] === value)
       if (matches) found.push({ labels: what.labels, value: this.#gained(offset) })
     }

@@ -278,3 +278,33 @@ describe('what was left out', () => {
     assert.equal(record(3_000, grown), 3)
   })
 })
+
+describe('the limits of a page', () => {
+  const counters = (models: number, ranks: number): readonly string[] => {
+    const lines = ['# TYPE vllm:num_preemptions_total counter']
+    for (let model = 0; model < models; model += 1) {
+      for (let rank = 0; rank < ranks; rank += 1) {
+        lines.push(`vllm:num_preemptions_total{model_name="m${model}",engine="${rank}"} 1`)
+      }
+    }
+    return lines
+  }
+  const refusal = (message: string) => ({ name: 'CollectError', code: 'limit', message })
+
+  it('are 200 models, and the page is refused whole beyond', () => {
+    assert.equal(readPage(counters(200, 1)).channels.length, 200)
+    assert.throws(
+      () => readPage(counters(201, 1)),
+      refusal('expected at most 200 models on a page of vLLM, found 201'),
+    )
+  })
+
+  it('are 20 000 series of ours, however many others there are', () => {
+    const others = Array.from({ length: 500 }, (_, index) => `other_thing{x="${index}"} 1`)
+    assert.equal(readPage([...counters(200, 100), ...others]).channels.length, 20_000)
+    assert.throws(
+      () => readPage([...counters(199, 100), ...counters(1, 201)]),
+      refusal('expected at most 20000 series on a page of vLLM, found 20001'),
+    )
+  })
+})

@@ -4,7 +4,7 @@ import { ExpositionParser } from '../../src/exposition/parse.ts'
 import type { InstrumentId } from '../../src/instruments.ts'
 import type { Labels, Reading } from '../../src/reading.ts'
 
-const limits = { maxSamples: 1_000, maxLabels: 32, maxLabelBytes: 2_000 }
+const limits = { maxSamples: 50_000, maxLabels: 32, maxLabelBytes: 2_000 }
 
 /** Reads the pages of one target one after the other, as the daemon does. */
 export function pageReader(

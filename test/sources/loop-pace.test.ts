@@ -151,4 +151,18 @@ describe('the interval', () => {
     assert.deepEqual(world.intervals, [])
     await world.end()
   })
+
+  it('is stretched by pages that were read and refused for their size', async () => {
+    const world = new LoopWorld({
+      maxOverhead: 0.1,
+      collect: async (index, signal, clock) => {
+        await taking(700)(index, signal, clock)
+        throw missing('limit')
+      },
+    })
+    await world.clock.advance(60_000)
+    // 0.7 s is a tenth of 7 s.
+    assert.deepEqual(world.intervals, [7_000])
+    await world.end()
+  })
 })

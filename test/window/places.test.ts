@@ -142,8 +142,24 @@ describe('tracks', () => {
   it('of a model are taken back when it was away for long, those of its gauges too', () => {
     const tracks = new Tracks({ maxTracks: 9 })
     route(tracks, [latency('0'), { instrument: 'requests_running', value: 1 }])
-    assert.equal(tracks.forget(0), false)
-    assert.equal(tracks.forget(1), true)
+    assert.equal(tracks.forget({ sinceMs: 0, atMs: 9 }), false)
+    assert.equal(tracks.forget({ sinceMs: 1, atMs: 9 }), true)
     assert.deepEqual([tracks.totals.size, tracks.highs.size], [0, 0])
+  })
+
+  it('make room at once when it is crowded, of what is not on the page', () => {
+    const tracks = new Tracks({ maxTracks: 8 })
+    const of = (...models: readonly string[]) =>
+      models.map((model): Written => ({ instrument: 'preemptions', value: 1, model }))
+    route(tracks, of('a', 'b', 'c', 'd'), 1)
+    // Four of eight is half of the room, and not more.
+    assert.equal(tracks.forget({ sinceMs: 0, atMs: 1 }), false)
+    for (const place of route(tracks, of('d', 'e'), 2).places) place.seenMs = 2
+    assert.equal(tracks.forget({ sinceMs: 0, atMs: 2 }), true)
+    const left = tracks.of('preemptions', undefined).map(({ what }) => what.labels['model_name'])
+    assert.deepEqual(left, ['d', 'e'])
+    assert.equal(tracks.of('preemptions', 'a').length, 0)
+    assert.equal(tracks.of('preemptions', 'd').length, 1)
+    assert.deepEqual(tracks.of('prompt_tokens', undefined), [])
   })
 })
