@@ -7,6 +7,7 @@ import { builtinRules } from './rules/builtin.ts'
 import type { Rule } from './rules/rule.ts'
 import type { SignalSettings } from './signals/context.ts'
 import { thresholdNotes } from './signals/thresholds.ts'
+import { GpuMemories } from './sources/nvidia-smi.ts'
 import { gpuTargetName } from './sources/settings.ts'
 import { Watch, watchesOf } from './watch.ts'
 import type { About } from './web/metrics.ts'
@@ -58,6 +59,9 @@ export class Daemon {
   readonly #clock: Clock
   readonly #windows: Windows
   readonly #watches = new Map<string, Watch>()
+  readonly #gpuMemories = new GpuMemories()
+  /** What was said of the thresholds of each target. */
+  readonly #warnings = new Map<string, readonly string[]>()
   readonly #stop = new AbortController()
   #config: Config
   #judgement: Judgement
@@ -132,7 +136,7 @@ export class Daemon {
     this.#judgement = judgementOf(config)
     this.#windows.keep(this.#judgement.keepMs)
     this.#log.level = config.log.level
-    const wanted = watchesOf(config)
+    const wanted = watchesOf(config, this.#gpuMemories)
     const stopped: Watch[] = []
     for (const [name, watch] of this.#watches) {
       const now = wanted.get(name)
@@ -142,7 +146,9 @@ export class Daemon {
       }
       stopped.push(watch)
       this.#watches.delete(name)
-      if (now?.origin !== watch.origin) this.#windows.forget(name)
+      if (now?.origin === watch.origin) continue
+      this.#windows.forget(name)
+      this.#warnings.delete(name)
     }
     await Promise.all(stopped.map((watch) => watch.end()))
     this.#watchAll()
@@ -169,7 +175,7 @@ export class Daemon {
   /** Begins to watch what the configuration names and nobody watches yet. */
   #watchAll(): void {
     if (this.#stop.signal.aborted) return
-    for (const [name, wanted] of watchesOf(this.#config)) {
+    for (const [name, wanted] of watchesOf(this.#config, this.#gpuMemories)) {
       if (this.#watches.has(name)) continue
       const log = this.#log.child({ target: name })
       const watch = new Watch(wanted, {
@@ -180,7 +186,7 @@ export class Daemon {
           if (recorded.rebound.length > 0) {
             log.warn({ instruments: recorded.rebound }, 'bucket edges changed, windows begin anew')
           }
-          if (attempt.kind === 'read' && watch.isFirstReading()) this.#warnOfThresholds(name, log)
+          if (attempt.kind === 'read') this.#warnOfThresholds(name, log)
           this.#wake()
           return recorded
         },
@@ -190,10 +196,14 @@ export class Daemon {
     }
   }
 
+  /** Warns once of each threshold that cannot be counted exactly, when its histogram is there. */
   #warnOfThresholds(name: string, log: Log): void {
-    for (const note of thresholdNotes(this.#windows.target(name), this.#judgement.settings)) {
-      log.warn({ note }, 'threshold is no bucket edge')
+    const before = this.#warnings.get(name)
+    const notes = thresholdNotes(this.#windows.target(name), this.#judgement.settings)
+    for (const note of notes) {
+      if (before?.includes(note) !== true) log.warn({ note }, 'threshold is no bucket edge')
     }
+    this.#warnings.set(name, notes)
   }
 
   #wake(): void {

@@ -25,6 +25,13 @@ export const collectErrorCodes = [
 
 export type CollectErrorCode = (typeof collectErrorCodes)[number]
 
+/** Failures of the GPU source that say that this host has no GPU to read, and not that reading one failed. */
+export const absenceCodes: ReadonlySet<CollectErrorCode> = new Set([
+  'not_found',
+  'driver_unavailable',
+  'no_gpu',
+])
+
 /** Names of the limits that input can hit. Values of the label `limit`. */
 export const limitNames = ['samples', 'labels', 'label_length', 'series', 'processes'] as const
 
@@ -41,16 +48,31 @@ export class CollectError extends Error {
   readonly code: CollectErrorCode
   /** For `status`: the HTTP status that came instead of 200. */
   readonly status: number | undefined
+  /** For `limit`: which of our limits the input was beyond; absent where a limit of the host was. */
+  readonly limit: LimitName | undefined
 
   constructor(
     code: CollectErrorCode,
     message: string,
-    options: { readonly cause?: unknown; readonly status?: number } = {},
+    options: {
+      readonly cause?: unknown
+      readonly status?: number
+      readonly limit?: LimitName
+    } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'CollectError'
     this.code = code
     this.status = options.status
+    this.limit = options.limit
+  }
+}
+
+/** What keeps the daemon from starting though its configuration is good, told in one line. */
+export class StartError extends Error {
+  constructor(message: string, options: { readonly cause?: unknown } = {}) {
+    super(message, options)
+    this.name = 'StartError'
   }
 }
 

@@ -1,14 +1,14 @@
+import { absenceCodes } from './errors.ts'
 import type { HealthProbe } from './reading.ts'
 import { type Alert, alertKey, step } from './rules/alert.ts'
 import {
   gpuSourceStatus,
   type HealthStatus,
-  healthStatuses,
   type TargetState,
-  targetStates,
   targetStatus,
   worst,
 } from './rules/health.ts'
+import { activity, engineStates, healthOf } from './rules/published.ts'
 import type { JudgeContext, Rule, Watched } from './rules/rule.ts'
 import type { Thresholds } from './rules/settings.ts'
 import { sourceStateOf, stateOf } from './rules/state.ts'
@@ -16,7 +16,7 @@ import { engineSignals, gpuSourceSignals } from './signals/catalog.ts'
 import type { Signal, SignalSettings } from './signals/context.ts'
 import { blindSpotsOf } from './signals/errors.ts'
 import { plannedMemory, runsEngine } from './signals/gpu.ts'
-import { type Family, type Measured, measured } from './signals/signal.ts'
+import type { Measured } from './signals/signal.ts'
 import { thresholdNotes } from './signals/thresholds.ts'
 import type { TargetWindows } from './window/target-windows.ts'
 import type { Windows } from './window/windows.ts'
@@ -108,6 +108,9 @@ export interface EvaluateInput {
 /** Derives and judges everything anew: the windows and the snapshot before in, the snapshot of now out. */
 export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): Snapshot {
   const { atMs, wallMs, windows } = input
+  const names = [...input.targets, ...(input.gpu === undefined ? [] : [input.gpu])].map(
+    ({ name }) => name,
+  )
   const watched = input.targets.map((one) => {
     const target = windows.target(one.name)
     const fresh = isFresh(target, one, atMs)
@@ -130,8 +133,9 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
   // A GPU source that cannot be read keeps nobody from serving.
   if (gpuSource !== undefined && gpuSource.reasons.length > 0) statuses.push('degraded')
   const ownMeasured = [
-    ...targets.flatMap(statesOf),
-    ...alerts.map(activeOf),
+    ...targets.flatMap(engineStates),
+    ...[...targets, ...(gpuSource === undefined ? [] : [gpuSource])].flatMap(healthOf),
+    ...alerts.map(activity),
     ...plannedMemory(
       gpu?.target,
       watched.map(({ target }) => target),
@@ -141,7 +145,7 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
     sequence: (previous?.sequence ?? 0) + 1,
     atMs,
     wallMs,
-    ready: watched.every(({ target }) => target.last !== undefined),
+    ready: names.every((name) => windows.target(name).last !== undefined),
     status: worst(statuses, 'unknown'),
     targets,
     gpus,
@@ -159,10 +163,15 @@ function isFresh({ lastRead }: TargetWindows, { staleAfterMs }: Subscription, at
 function watchGpu({ gpu, windows, atMs }: EvaluateInput): Watched | undefined {
   if (gpu === undefined) return undefined
   const target = windows.target(gpu.name)
-  // A host that never showed a GPU has nothing to say of GPUs, unless somebody said that it must.
-  if (gpu.quiet && target.lastRead === undefined) return undefined
+  if (gpu.quiet && isAbsent(target)) return undefined
   const fresh = isFresh(target, gpu, atMs)
   return { target, fresh, state: sourceStateOf(target, fresh) }
+}
+
+/** Whether a host has no GPUs as far as is known; one where reading them fails has some. */
+function isAbsent({ last, lastRead }: TargetWindows): boolean {
+  if (lastRead !== undefined) return false
+  return last === undefined || (last.kind === 'missed' && absenceCodes.has(last.code))
 }
 
 function judge(
@@ -171,8 +180,9 @@ function judge(
   { watched, gpu }: { readonly watched: readonly Watched[]; readonly gpu: Watched | undefined },
 ): readonly Alert[] {
   const before = new Map<string, Alert>()
-  for (const alert of previous?.alerts ?? [])
-    before.set(alertKey(alert.alert, alert.subject), alert)
+  for (const alert of previous?.alerts ?? []) {
+    if (isWatched(alert, input)) before.set(alertKey(alert.alert, alert.subject), alert)
+  }
   const { atMs, thresholds } = input
   return input.rules.flatMap((rule) => {
     const context: JudgeContext = {
@@ -184,6 +194,13 @@ function judge(
     }
     return step(rule, before, { findings: rule.judge(context), atMs })
   })
+}
+
+/** Whether what an alert speaks of is still of interest: a new configuration may have left it out. */
+function isWatched({ subject }: Alert, { targets, gpu }: EvaluateInput): boolean {
+  const { target, uuid } = subject
+  if (uuid !== undefined) return gpu !== undefined
+  return target === gpu?.name || targets.some(({ name }) => name === target)
 }
 
 function derive(
@@ -263,43 +280,6 @@ function describeGpus(target: TargetWindows, alerts: readonly Alert[]): readonly
         runsEngine: runsEngine(target, labels['gpu']),
       }
     })
-}
-
-const engineState: Family = {
-  name: 'engine_state',
-  type: 'gauge',
-  help: '1 for what the target is doing, 0 for what it is not.',
-}
-
-const healthStatus: Family = {
-  name: 'health_status',
-  type: 'gauge',
-  help: '1 for the target’s health, 0 for what it is not.',
-}
-
-const alertActive: Family = {
-  name: 'alert_active',
-  type: 'gauge',
-  help: '1 for each alert that is pending or firing.',
-}
-
-function statesOf({ name, state, status }: TargetSnapshot): readonly Measured[] {
-  const one = (family: Family, label: string, value: string, now: string): Measured => ({
-    family,
-    suffix: '',
-    labels: { target: name, [label]: value },
-    measurement: measured(value === now ? 1 : 0),
-  })
-  return [
-    ...targetStates.map((value) => one(engineState, 'state', value, state)),
-    ...healthStatuses.map((value) => one(healthStatus, 'status', value, status)),
-  ]
-}
-
-function activeOf({ alert, severity, state, subject }: Alert): Measured {
-  const { target = '', model_name = '', uuid = '' } = subject
-  const labels = { alertname: alert, severity, target, model_name, uuid, state }
-  return { family: alertActive, suffix: '', labels, measurement: measured(1) }
 }
 
 /** Brings the samples of each family together, families in the order of their first sample. */

@@ -6,7 +6,7 @@ import { type CommandLine, type Request, readCommandLine } from './config/flags.
 import type { Override } from './config/issues.ts'
 import { type Loaded, loadConfig } from './config/load.ts'
 import { type Daemon, startDaemon } from './daemon.ts'
-import { ConfigError } from './errors.ts'
+import { ConfigError, StartError } from './errors.ts'
 import { createLogger, type Log } from './log.ts'
 import { startNotify } from './notify.ts'
 import { Reloader } from './reload.ts'
@@ -99,7 +99,7 @@ async function demo(
     : []
   if (line.issues.length + misuses.length > 0) throw new ConfigError([...line.issues, ...misuses])
   if (list) {
-    process.stdout.write(describeScenarios())
+    process.stdout.write(`${describeScenarios().trimEnd()}\n`)
     return exitCodes.ended
   }
   const ending = new AbortController()
@@ -184,7 +184,8 @@ async function operate(
     const signal = await Promise.race([signalled, daemon.broken])
     log.info({ signal }, 'daemon is stopping')
   } catch (err) {
-    log.error({ err }, 'daemon cannot go on')
+    if (err instanceof StartError) log.error({ reason: err.message }, 'daemon cannot start')
+    else log.error({ err }, 'daemon cannot go on')
     code = exitCodes.failed
   }
   ending.abort()

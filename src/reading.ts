@@ -1,4 +1,4 @@
-import type { CollectErrorCode, LimitHits } from './errors.ts'
+import type { CollectErrorCode, LimitHits, LimitName } from './errors.ts'
 import type { InstrumentId } from './instruments.ts'
 
 /** Names and values of labels, in our words. */
@@ -36,8 +36,15 @@ export interface Reading {
   readonly processStartSeconds: number | undefined
   /** The producer's version as it spells it, once known. */
   readonly version: string | undefined
-  /** What the producer's page declares, whether or not it has samples yet; see the dialect. */
+  /** What this producer, in the version at hand, can tell beyond its numbers; see the dialect. */
   readonly capabilities: ReadonlySet<string>
+  /**
+   * Instruments whose family the page declares, whether or not it has samples: one that has none has
+   * counted nothing yet. Absent where a producer declares nothing beforehand.
+   */
+  readonly declared?: ReadonlySet<InstrumentId>
+  /** What nobody can see of this producer in the version at hand, one sentence each. */
+  readonly blindSpots?: readonly string[]
   /** Lines or values that could not be used and were left out. */
   readonly malformedLines: number
   readonly limitHits: LimitHits
@@ -71,5 +78,7 @@ export type Attempt = {
       readonly message: string
       /** For code `status`: the HTTP status that was answered. */
       readonly status?: number | undefined
+      /** For code `limit`: which of our limits the page was beyond. */
+      readonly limit?: LimitName | undefined
     }
 )

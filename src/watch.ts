@@ -5,7 +5,7 @@ import { ExpositionParser, formatOf } from './exposition/parse.ts'
 import type { Log } from './log.ts'
 import { createEngineSource } from './sources/engine.ts'
 import { type LoopOptions, runLoop } from './sources/loop.ts'
-import { createNvidiaSmi } from './sources/nvidia-smi.ts'
+import { createNvidiaSmi, type GpuMemories } from './sources/nvidia-smi.ts'
 import { spread } from './sources/pace.ts'
 import { gpuTargetName, type TargetConfig } from './sources/settings.ts'
 import type { Source } from './sources/source.ts'
@@ -71,6 +71,7 @@ export class Watch {
       signal: this.#ending.signal,
       record: (attempt) => {
         this.#heardMs = attempt.atMs
+        this.#read ||= attempt.kind === 'read'
         return parts.record(attempt)
       },
       onInterval: (ms) => {
@@ -83,13 +84,6 @@ export class Watch {
   /** The age at which a reading no longer speaks for now. */
   get staleAfterMs(): number {
     return Math.max(3 * this.#intervalMs, leastStaleMs)
-  }
-
-  /** True once: at the first good reading. */
-  isFirstReading(): boolean {
-    const first = !this.#read
-    this.#read = true
-    return first
   }
 
   isTurning(nowMs: number): boolean {
@@ -109,8 +103,11 @@ export class Watch {
   }
 }
 
-/** Every source that `config` asks for, by the name of its target. */
-export function watchesOf(config: Config): ReadonlyMap<string, Wanted> {
+/**
+ * Every source that `config` asks for, by the name of its target. `gpuMemories` are those of the daemon, so
+ * that GPUs keep their index under every configuration that it is ever given.
+ */
+export function watchesOf(config: Config, gpuMemories: GpuMemories): ReadonlyMap<string, Wanted> {
   const wanted = new Map<string, Wanted>()
   const { targets, scrape, gpu } = config
   for (const [index, target] of targets.entries()) {
@@ -136,7 +133,7 @@ export function watchesOf(config: Config): ReadonlyMap<string, Wanted> {
       maxOverhead: scrape.maxOverhead > 0 ? gpuMaxOverhead : 0,
       quietWhenAbsent: gpu.enabled === 'auto',
     },
-    open: () => openGpus(config),
+    open: () => openGpus(config, gpuMemories),
   })
   return wanted
 }
@@ -153,7 +150,8 @@ function openEngine(target: TargetConfig, { scrape }: Config, clock: Clock): Sou
   })
 }
 
-function openGpus({ gpu }: Config): Source {
-  const { kind, collect } = createNvidiaSmi(gpu)
+function openGpus({ gpu }: Config, gpuMemories: GpuMemories): Source {
+  const memory = gpuMemories.of(gpu.command)
+  const { kind, collect } = createNvidiaSmi({ ...gpu, memory })
   return { target: gpuTargetName, kind, collect, newLife: () => {}, close: async () => {} }
 }

@@ -1,77 +1,13 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { type EvaluateInput, evaluate, type Snapshot } from '../src/evaluate.ts'
-import type { Attempt, Labels } from '../src/reading.ts'
+import type { Attempt } from '../src/reading.ts'
 import { builtinRules } from '../src/rules/builtin.ts'
 import { Windows } from '../src/window/windows.ts'
-import {
-  counter,
-  gauge,
-  histogram,
-  type MadeSeries,
-  missed,
-  read,
-  wallAtZeroMs,
-} from './fakes/readings.ts'
+import { gauge, histogram, missed, read, wallAtZeroMs } from './fakes/readings.ts'
+import { card, chosen, firing, gpu, gpuRead, page, Replay, staleAfterMs } from './fakes/replay.ts'
 import { thresholds } from './fakes/rules.ts'
-import { only, signalSettings, type Written, written } from './fakes/signals.ts'
-
-const staleAfterMs = 15_000
-
-/** A daemon without its edges: attempts in, snapshots out. */
-class Replay {
-  readonly windows = new Windows({ keepMs: 300_000 })
-  readonly #input: Omit<EvaluateInput, 'windows' | 'atMs' | 'wallMs'>
-  #snapshot: Snapshot | undefined
-
-  constructor(changes: Partial<EvaluateInput> = {}) {
-    this.#input = {
-      targets: [{ name: 'vllm', staleAfterMs }],
-      gpu: undefined,
-      settings: signalSettings,
-      thresholds,
-      rules: builtinRules,
-      ...changes,
-    }
-  }
-
-  /** Records `attempts`, then evaluates at `atMs`. */
-  at(atMs: number, ...attempts: readonly Attempt[]): Snapshot {
-    for (const attempt of attempts) this.windows.record(attempt)
-    const now = { windows: this.windows, atMs, wallMs: wallAtZeroMs + atMs }
-    this.#snapshot = evaluate(this.#snapshot, { ...this.#input, ...now })
-    return this.#snapshot
-  }
-}
-
-const gpu = { name: 'gpu', staleAfterMs: 30_000, quiet: false }
-
-function page(made = 0, waiting = 0): readonly MadeSeries[] {
-  return [
-    gauge('requests_running', 0),
-    gauge('requests_waiting', waiting),
-    gauge('kv_cache_usage', 0.5),
-    counter('generation_tokens', made),
-    counter('requests_finished', made, { reason: 'stop' }),
-  ]
-}
-
-function gpuRead(atMs: number, ...all: readonly MadeSeries[]): Attempt {
-  return read(atMs, all, { target: 'gpu' })
-}
-
-function card(labels: Labels = {}): readonly MadeSeries[] {
-  return [gauge('gpu_lost', 0, labels), gauge('gpu_info', 1, { ...labels, name: 'H100' })]
-}
-
-function firing({ alerts }: Snapshot): readonly string[] {
-  return alerts.filter(({ state }) => state === 'firing').map(({ alert }) => alert)
-}
-
-/** The label values of a one-of-many family whose sample is 1. */
-function chosen(all: Written, name: string): readonly string[] {
-  return Object.entries(only(all, name)).flatMap(([sample, value]) => (value === 1 ? [sample] : []))
-}
+import { only, signalSettings, written } from './fakes/signals.ts'
 
 describe('a snapshot', () => {
   it('is ready once every target was tried, whatever came of it', () => {
@@ -261,74 +197,6 @@ describe('what was derived', () => {
     const all = written(evaluate(first, { ...input, settings }).measured)
     const name = 'requests_waiting_max{model_name="llama",target="vllm",window="2m"}'
     assert.equal(all[name], 'no-data')
-  })
-})
-
-describe('the GPUs', () => {
-  const second = { gpu: '1', uuid: 'GPU-b' }
-
-  it('are listed with their index and name, healthy while nothing fires', () => {
-    const snapshot = new Replay({ gpu }).at(
-      0,
-      read(0, page()),
-      gpuRead(0, ...card(), ...card(second)),
-    )
-    assert.deepEqual(
-      snapshot.gpus.map(({ uuid, index, name, status }) => [uuid, index, name, status]),
-      [
-        ['GPU-a', 0, 'H100', 'healthy'],
-        ['GPU-b', 1, 'H100', 'healthy'],
-      ],
-    )
-    assert.equal(snapshot.gpuSource?.status, 'healthy')
-    assert.equal(snapshot.status, 'healthy')
-  })
-
-  it('degrade at worst, and one that is lost stays listed', () => {
-    const replay = new Replay({ gpu })
-    const both = [...card(), ...card(second)]
-    // A GPU that is gone says nothing but that.
-    const lost = [...card(), gauge('gpu_lost', 1, second)]
-    replay.at(0, read(0, page()), gpuRead(0, ...both))
-    replay.at(10_000, read(10_000, page()), gpuRead(10_000, ...lost))
-    const snapshot = replay.at(40_000, read(40_000, page()), gpuRead(40_000, ...lost))
-    assert.deepEqual(firing(snapshot), ['VllmGpuLost'])
-    assert.deepEqual(
-      snapshot.gpus.map(({ uuid, status }) => [uuid, status]),
-      [
-        ['GPU-a', 'healthy'],
-        ['GPU-b', 'degraded'],
-      ],
-    )
-    assert.equal(snapshot.gpus[1]?.reasons[0]?.alert, 'VllmGpuLost')
-    assert.equal(snapshot.status, 'degraded')
-    assert.equal(snapshot.targets[0]?.status, 'healthy')
-  })
-
-  it('degrade the whole when they can no longer be read, and stay known by name', () => {
-    const replay = new Replay({ gpu })
-    replay.at(0, read(0, page()), gpuRead(0, ...card()))
-    const fail = (atMs: number) =>
-      replay.at(atMs, read(atMs, page()), missed(atMs, 'timeout', { target: 'gpu' }))
-    assert.equal(fail(10_000).status, 'healthy')
-    const snapshot = fail(130_000)
-    assert.deepEqual(firing(snapshot), ['VllmVitalsBlind'])
-    assert.deepEqual([snapshot.status, snapshot.gpuSource?.status], ['degraded', 'degraded'])
-    assert.equal(snapshot.gpus[0]?.name, 'H100')
-    const all = written(snapshot.measured)
-    assert.deepEqual(only(all, 'gpu_info', 'gpu_lost', 'gpus'), {})
-    assert.equal(all['up{target="gpu"}'], 0)
-  })
-
-  it('are not spoken of on a host without a driver, unless it must have one', () => {
-    const gone = missed(0, 'not_found', { target: 'gpu' })
-    const quiet = new Replay({ gpu: { ...gpu, quiet: true } }).at(0, read(0, page()), gone)
-    assert.equal(quiet.gpuSource, undefined)
-    assert.equal('up{target="gpu"}' in written(quiet.measured), false)
-    assert.deepEqual([quiet.status, quiet.ready], ['healthy', true])
-    const loud = new Replay({ gpu }).at(0, read(0, page()), gone)
-    assert.deepEqual(loud.gpuSource?.lastFailure?.code, 'not_found')
-    assert.equal(written(loud.measured)['up{target="gpu"}'], 0)
   })
 })
 

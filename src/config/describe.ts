@@ -2,7 +2,9 @@ import { realpathSync, writeFileSync } from 'node:fs'
 import { argv } from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
+import { builtinRules } from '../rules/builtin.ts'
 import { alertNames } from '../rules/settings.ts'
+import { formatDuration } from '../units.ts'
 import { environmentName } from './keys.ts'
 import { configSchema } from './schema.ts'
 
@@ -23,12 +25,32 @@ export function referenceMarkdown(): string {
     tableText(String(schema['description'] ?? '')),
   ])
   const header = ['key', 'value', 'default', 'environment variable', 'effect']
-  const table = [header, header.map(() => '---'), ...rows]
   return `${introduction}
-${table.map((row) => `| ${row.join(' | ')} |`).join('\n')}
+${table(header, rows)}
 
 \`NAME\` is one of ${alertNames.map(code).join(', ')}; in the name of a variable it is in upper case.
+
+## Alerts as they are without settings
+
+None keeps firing after its condition has ended.
+
+${table(['alert', 'severity', 'for', 'window', 'fires when'], alertRows())}
 `
+}
+
+function alertRows(): readonly (readonly string[])[] {
+  return builtinRules.map(({ name, severity, forMs, windowMs, description }) => [
+    code(name),
+    severity,
+    code(formatDuration(forMs)),
+    code(formatDuration(windowMs)),
+    tableText(description),
+  ])
+}
+
+function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const all = [header, header.map(() => '---'), ...rows]
+  return all.map((row) => `| ${row.join(' | ')} |`).join('\n')
 }
 
 const introduction = `# Configuration reference

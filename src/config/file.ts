@@ -1,7 +1,6 @@
-import { constants } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
 import type { Lexer, Parser } from 'yaml'
-import { ConfigError, shorten } from '../errors.ts'
+import { ConfigError, shorten, unreachable } from '../errors.ts'
+import { type RegularFile, readRegularFile } from '../sources/regular-file.ts'
 
 export const maxFileBytes = 262_144
 
@@ -106,27 +105,23 @@ function findExcess(text: string, lexer: Lexer, parser: Parser): string | undefi
 async function readBounded(path: string, shown: string): Promise<Uint8Array> {
   const unusable = (found: string) =>
     new ConfigError([`${shown}: expected a readable file, found ${found}`])
-  let file: FileHandle | undefined
+  let file: RegularFile
   try {
-    // Opening a pipe that nobody writes to would wait for ever.
-    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
-    const stat = await file.stat()
-    if (stat.isDirectory()) throw unusable('a directory')
-    // A pipe is empty when it is read again at SIGHUP, and empty would mean the defaults.
-    if (!stat.isFile()) throw unusable('something that is not a regular file')
-    const buffer = new Uint8Array(maxFileBytes + 1)
-    let length = 0
-    while (length < buffer.length) {
-      const { bytesRead } = await file.read(buffer, length, buffer.length - length)
-      if (bytesRead === 0) break
-      length += bytesRead
-    }
-    if (length > maxFileBytes) throw unusable('more than 256KiB')
-    return buffer.slice(0, length)
+    file = await readRegularFile(path, maxFileBytes)
   } catch (error) {
-    throw error instanceof ConfigError ? error : unusable(fileProblem(error))
-  } finally {
-    await file?.close()
+    throw unusable(fileProblem(error))
+  }
+  switch (file.kind) {
+    case 'read':
+      return file.bytes
+    case 'directory':
+      throw unusable('a directory')
+    case 'irregular':
+      throw unusable('something that is not a regular file')
+    case 'too_large':
+      throw unusable('more than 256KiB')
+    default:
+      return unreachable(file)
   }
 }
 

@@ -62,7 +62,12 @@ export async function loadConfig(options: LoadOptions): Promise<Loaded> {
   const config = { ...parsed.data, targets: parsed.data.targets.map((t) => inFolder(t, folder)) }
   return {
     config,
-    warnings: [...environment.unknown, ...secrets.warnings, ...paceWarnings(config)],
+    warnings: [
+      ...environment.unknown,
+      ...secrets.warnings,
+      ...urlWarnings(config),
+      ...paceWarnings(config),
+    ],
   }
 }
 
@@ -133,6 +138,19 @@ function secretPaths(tree: unknown): readonly (readonly (string | number)[])[] {
     ['targets', index, 'bearer_token_file'],
     ['targets', index, 'basic_auth', 'password_file'],
   ])
+}
+
+/** Paths that people know of vLLM, and that are appended or not meant. */
+const knownPath = /\/(?:metrics|health|version|v1)$/
+
+function urlWarnings({ targets }: Config): readonly string[] {
+  return targets.flatMap(({ url }, index) => {
+    const [path] = knownPath.exec(url) ?? []
+    if (path === undefined) return []
+    return [
+      `targets[${index}].url: expected the base URL, to which /metrics is appended, found one that ends in ${path}`,
+    ]
+  })
 }
 
 function paceWarnings({ gpu }: Config): readonly string[] {

@@ -84,7 +84,9 @@ export const configSchema = z
     scrape: scrapeSchema.prefault({}).describe('How the targets are scraped.'),
     windows: windowsSchema
       .prefault(['1m', '5m', '1h'])
-      .describe('Spans over which values are published, each at least two intervals, at most 7d.'),
+      .describe(
+        'Spans over which values are published, each at least two intervals, at most 7d; 60s has the label 1m.',
+      ),
     quantiles: quantilesSchema
       .prefault([0.5, 0.95, 0.99])
       .describe('Quantiles that are published, each above 0 and below 1.'),

@@ -1,4 +1,4 @@
-import { shorten } from '../errors.ts'
+import { shorten, unreachable } from '../errors.ts'
 import type { Channel } from '../reading.ts'
 import { busKey } from './nvidia-smi-text.ts'
 import type { Gpu } from './nvidia-smi-values.ts'
@@ -52,50 +52,98 @@ export function enrol(
 } {
   const notes: string[] = []
   const listed = distinct(gpus, roster, notes)
+  const known = recognise(roster.entries, listed, notes)
+  const newcomers = newcomersAmong(listed, known, lostBusIds)
+  const seats = [...known, ...numbered(newcomers, known)]
+    .map((card) => ({ ...card, named: lostBusIds.includes(card.entry.busKey) }))
+    .sort((a, b) => a.entry.index - b.entry.index)
+  for (const { entry, gpu } of seats) if (gpu === undefined) notes.push(missing(entry))
+  const kept = seats.slice(0, maxGpus)
+  return { seats: kept, notes, leftOut: gpus.length - listed.length + seats.length - kept.length }
+}
+
+/** A GPU that has its index. */
+type Card = Omit<Seat, 'named'>
+
+/** What became of a GPU that was known before. */
+type Fate =
+  | { readonly kind: 'listed'; readonly as: Listed }
+  | { readonly kind: 'replaced'; readonly by: Listed }
+  /** What only a bus id was known of turns out to be another known GPU, which has moved there. */
+  | { readonly kind: 'merged' }
+  | { readonly kind: 'missing' }
+
+/** The known GPUs that are still of this machine, whether or not the document lists them. */
+function recognise(
+  entries: readonly RosterEntry[],
+  listed: readonly Listed[],
+  notes: string[],
+): readonly Card[] {
+  const fateOf = fatesIn(entries, listed)
+  return entries.flatMap((entry): readonly Card[] => {
+    const fate = fateOf(entry)
+    switch (fate.kind) {
+      case 'listed': {
+        const { uuid, busKey: bus, gpu } = fate.as
+        return [{ entry: { ...entry, uuid, busKey: bus }, gpu }]
+      }
+      case 'missing':
+        return [{ entry, gpu: undefined }]
+      case 'replaced':
+        notes.push(`GPU ${entry.index} (${entry.uuid}) was replaced by ${fate.by.uuid}`)
+        return []
+      case 'merged':
+        return []
+      default:
+        return unreachable(fate)
+    }
+  })
+}
+
+function fatesIn(
+  entries: readonly RosterEntry[],
+  listed: readonly Listed[],
+): (entry: RosterEntry) => Fate {
   const byUuid = new Map(listed.map((one) => [one.uuid, one]))
   const byBus = new Map(listed.map((one) => [one.busKey, one]))
-  const known = new Set(roster.entries.map((entry) => entry.uuid))
-  const seats: Seat[] = []
-  const found = new Set<Listed>()
-  for (const entry of roster.entries) {
-    const there = entry.busKey === '' ? undefined : byBus.get(entry.busKey)
-    const it = entry.uuid === '' ? there : byUuid.get(entry.uuid)
-    if (it === undefined && there !== undefined) {
-      notes.push(`GPU ${entry.index} (${entry.uuid}) was replaced by ${there.uuid}`)
-      continue
+  const knownUuids = new Set(entries.map(({ uuid }) => uuid))
+  return ({ uuid, busKey: bus }) => {
+    const atBus = bus === '' ? undefined : byBus.get(bus)
+    const same = uuid === '' ? atBus : byUuid.get(uuid)
+    if (same === undefined) {
+      return atBus === undefined ? { kind: 'missing' } : { kind: 'replaced', by: atBus }
     }
-    // What had only a bus id so far turns out to be a known GPU that moved there.
-    if (entry.uuid === '' && it !== undefined && it.uuid !== '' && known.has(it.uuid)) continue
-    if (it === undefined) {
-      notes.push(missing(entry))
-      seats.push({ entry, gpu: undefined, named: lostBusIds.includes(entry.busKey) })
-    } else {
-      found.add(it)
-      const { uuid, busKey: bus } = it
-      seats.push({
-        entry: { ...entry, uuid, busKey: bus },
-        gpu: it.gpu,
-        named: lostBusIds.includes(bus),
-      })
-    }
+    const isOther = uuid === '' && same.uuid !== '' && knownUuids.has(same.uuid)
+    return isOther ? { kind: 'merged' } : { kind: 'listed', as: same }
   }
-  const placed = new Set([...seats.map((seat) => seat.entry.busKey), ...byBus.keys()])
-  const newcomers: (Omit<Listed, 'gpu'> & { readonly gpu: Gpu | undefined })[] = [
-    ...listed.filter((one) => !found.has(one)),
+}
+
+/** A GPU that was not known before; without `gpu` one that the program names and nothing lists. */
+type Newcomer = Omit<Listed, 'gpu'> & Pick<Seat, 'gpu'>
+
+function newcomersAmong(
+  listed: readonly Listed[],
+  known: readonly Card[],
+  lostBusIds: readonly string[],
+): readonly Newcomer[] {
+  const seated = new Set(known.map(({ gpu }) => gpu))
+  const occupied = new Set([...known.map(({ entry }) => entry), ...listed].map((one) => one.busKey))
+  return [
+    ...listed.filter(({ gpu }) => !seated.has(gpu)),
     ...lostBusIds
-      .filter((id) => !placed.has(id))
-      .map((id) => ({ uuid: '', busKey: id, gpu: undefined })),
+      .filter((bus) => !occupied.has(bus))
+      .map((bus) => ({ uuid: '', busKey: bus, gpu: undefined })),
   ]
-  const used = new Set(seats.map((seat) => seat.entry.index))
-  for (const { uuid, busKey: bus, gpu } of newcomers.sort(inBusOrder)) {
+}
+
+/** Gives each newcomer, in the order of the bus, the lowest index that is free. */
+function numbered(newcomers: readonly Newcomer[], known: readonly Card[]): readonly Card[] {
+  const used = new Set(known.map(({ entry }) => entry.index))
+  return newcomers.toSorted(inBusOrder).map(({ uuid, busKey: bus, gpu }) => {
     const index = lowestFree(used)
     used.add(index)
-    const entry: RosterEntry = { index, uuid, busKey: bus, actions: [] }
-    if (gpu === undefined) notes.push(missing(entry))
-    seats.push({ entry, gpu, named: lostBusIds.includes(bus) })
-  }
-  const kept = seats.sort((a, b) => a.entry.index - b.entry.index).slice(0, maxGpus)
-  return { seats: kept, notes, leftOut: gpus.length - listed.length + seats.length - kept.length }
+    return { entry: { index, uuid, busKey: bus, actions: [] }, gpu }
+  })
 }
 
 interface Listed {

@@ -15,7 +15,8 @@ export interface Plan {
   readonly processStartFrom: number
   /** Keys of histograms of this shape that miss a line and so are left out whole. */
   readonly broken: readonly string[]
-  readonly capabilities: ReadonlySet<string>
+  /** Instruments whose family the page declares, whether or not it has samples. */
+  readonly declared: ReadonlySet<InstrumentId>
 }
 
 /** One series, or the parts of one histogram, chosen for an instrument. */
@@ -45,7 +46,7 @@ export interface HistogramParts {
 /** Lays the chosen series out as channels. */
 export function layOut(
   choices: readonly Choice[],
-  rest: Pick<Plan, 'processStartFrom' | 'broken' | 'capabilities'>,
+  rest: Pick<Plan, 'processStartFrom' | 'broken' | 'declared'>,
 ): Plan {
   const channels: Channel[] = []
   const from: number[] = []

@@ -66,9 +66,6 @@ export const vllmRows: readonly Row[] = [
 /** The instrumentator's counter of answers; it stands apart because paths decide what counts. */
 export const httpFamily = 'http_requests_total'
 
-/** The family that counts finished requests, whatever their end. */
-export const finishedFamily = 'vllm:request_success_total'
-
 /** The label of data-parallel ranks: ranks merge, and are reset each on its own. */
 export const rankLabel = 'engine'
 

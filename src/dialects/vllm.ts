@@ -4,7 +4,6 @@ import { type InstrumentId, instruments } from '../instruments.ts'
 import type { Labels, Reading } from '../reading.ts'
 import { type Choice, fill, HistogramGatherer, keyOf, layOut, type Plan } from './plan.ts'
 import {
-  finishedFamily,
   httpFamily,
   isServingPath,
   processStartName,
@@ -12,41 +11,20 @@ import {
   rankLabel,
   vllmRows,
 } from './vllm-names.ts'
-
-/**
- * What a vLLM page can tell beyond its numbers; members of `Reading.capabilities`.
- *
- * - `vllm`: the page has families of vLLM at all
- * - `finished`: it counts finished requests
- * - `error-reason`: it tells requests that the engine failed from the others
- * - `http`: it counts HTTP answers by status
- */
-export type VllmCapability = 'vllm' | 'finished' | 'error-reason' | 'http'
+import { type Sight, sightOf } from './vllm-sight.ts'
 
 /**
  * Turns pages of one vLLM server into readings, whatever its version: `Exposition` in its words in,
- * `Reading` in ours out. What depends on a page's shape alone is worked out once for each shape. A page with
+ * `Reading` in ours out. What depends on a page's shape and the version alone is worked out once. A page with
  * more series of vLLM or more models than can be followed throws `CollectError` `limit`.
  */
 export class VllmDialect {
-  #shape: readonly Series[] | undefined
-  #families: Exposition['families'] | undefined
-  #plan: Plan | undefined
+  #known: Known | undefined
   /** The edges of the histograms of the last page of which no line was lost. */
   #edges: Edges = new Map()
 
   translate(page: Exposition, context: { readonly version: string | undefined }): Reading {
-    if (
-      this.#plan === undefined ||
-      this.#shape !== page.series ||
-      this.#families !== page.families
-    ) {
-      this.#plan = planFor(page, this.#edges)
-      if (page.malformedLines === 0) this.#edges = edgesOf(this.#plan)
-      this.#shape = page.series
-      this.#families = page.families
-    }
-    const plan = this.#plan
+    const { plan, sight } = this.#know(page, context.version)
     const { channels, values, leftOut, faults } = fill(plan, page)
     const start = page.values[plan.processStartFrom]
     return {
@@ -54,13 +32,39 @@ export class VllmDialect {
       values,
       processStartSeconds: start !== undefined && Number.isFinite(start) ? start : undefined,
       version: context.version,
-      capabilities: plan.capabilities,
+      capabilities: sight.capabilities,
+      declared: plan.declared,
+      blindSpots: sight.blindSpots,
       malformedLines: page.malformedLines + plan.broken.length + faults,
       leftOut: leftOut.length === 0 ? plan.broken : [...plan.broken, ...leftOut],
       limitHits: page.limitHits,
       notes: [],
     }
   }
+
+  #know(page: Exposition, version: string | undefined): Known {
+    const { series, families } = page
+    const before = this.#known
+    const isSameShape =
+      before !== undefined && before.series === series && before.families === families
+    if (isSameShape && before.version === version) return before
+    const plan = isSameShape ? before.plan : this.#planFor(page)
+    this.#known = { series, families, version, plan, sight: sightOf(page, plan, version) }
+    return this.#known
+  }
+
+  #planFor(page: Exposition): Plan {
+    const plan = planFor(page, this.#edges)
+    if (page.malformedLines === 0) this.#edges = edgesOf(plan)
+    return plan
+  }
+}
+
+/** What was worked out of a page's shape and the version of its server. */
+interface Known extends Pick<Exposition, 'series' | 'families'> {
+  readonly version: string | undefined
+  readonly plan: Plan
+  readonly sight: Sight
 }
 
 /**
@@ -74,7 +78,9 @@ function refuseTooMany(choices: readonly Choice[]): void {
   const models = new Set(choices.map(({ labels }) => labels['model_name']))
   models.delete(undefined)
   const found = (max: number, what: string, count: number) =>
-    new CollectError('limit', `expected at most ${max} ${what} on a page of vLLM, found ${count}`)
+    new CollectError('limit', `expected at most ${max} ${what} on a page of vLLM, found ${count}`, {
+      limit: 'series',
+    })
   if (choices.length > limits.maxSeries) throw found(limits.maxSeries, 'series', choices.length)
   if (models.size > limits.maxModels) throw found(limits.maxModels, 'models', models.size)
 }
@@ -103,18 +109,18 @@ function planFor(page: Exposition, known: Edges): Plan {
   }
   choices.push(...chooseHttp(index))
   refuseTooMany(choices)
-  const capabilities = new Set<VllmCapability>()
-  for (const family of page.families.keys()) {
-    if (family.startsWith('vllm:')) capabilities.add('vllm')
-  }
-  if (page.families.get(httpFamily) === 'counter') capabilities.add('http')
-  if (page.families.get(finishedFamily) === 'counter') capabilities.add('finished')
-  const finished = index.families.get(finishedFamily) ?? []
-  if (finished.some(({ series }) => series.labels.get('finished_reason') === 'error')) {
-    capabilities.add('error-reason')
-  }
   const processStartFrom = page.series.findIndex(({ name }) => name === processStartName)
-  return layOut(choices, { processStartFrom, broken, capabilities })
+  return layOut(choices, { processStartFrom, broken, declared: declaredBy(page) })
+}
+
+/** The instruments of which a page declares a family in the type that ours has. */
+function declaredBy({ families }: Exposition): ReadonlySet<InstrumentId> {
+  const declared = new Set<InstrumentId>()
+  for (const { instrument, families: names, type } of vllmRows) {
+    if (names.some((name) => families.get(name) === type)) declared.add(instrument)
+  }
+  if (families.get(httpFamily) === 'counter') declared.add('http_answers')
+  return declared
 }
 
 /**

@@ -170,6 +170,7 @@ export class PageBuilder {
     return new CollectError(
       'limit',
       `expected at most ${this.#limits.maxSamples} ${what} on a page, found more`,
+      { limit: 'samples' },
     )
   }
 }

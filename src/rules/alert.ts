@@ -108,6 +108,9 @@ function linger(
 ): Alert | undefined {
   if (before === undefined) return undefined
   const quietMs = atMs - before.lastFailMs
-  if (before.state === 'firing' && quietMs < rule.keepFiringForMs) return before
-  return !known && quietMs < unknownGraceMs ? before : undefined
+  const lingers =
+    (before.state === 'firing' && quietMs < rule.keepFiringForMs) ||
+    (!known && quietMs < unknownGraceMs)
+  // A new configuration may have changed how severe it is.
+  return lingers ? { ...before, severity: rule.severity } : undefined
 }

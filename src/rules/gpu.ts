@@ -1,5 +1,6 @@
 import type { GaugeId } from '../instruments.ts'
 import type { Labels } from '../reading.ts'
+import { plannedShare, runsEngine } from '../signals/gpu.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
 import type { Finding, JudgeContext, Rule, Watched } from './rule.ts'
 import { gibibytes, percent } from './words.ts'
@@ -20,7 +21,7 @@ export const gpuUtilizationHigh: Rule = {
     'A GPU is busier than thresholds.gpu_utilization_ratio all the time while requests wait: it is the bottleneck.',
   judge: (context) => {
     const waiting = sumOf(context.targets, 'requests_waiting')
-    return eachGpu(context, 'gpu_utilization', (labels, value) => {
+    return eachEngineGpu(context, 'gpu_utilization', (labels, value) => {
       const subject = { uuid: labels['uuid'] ?? '' }
       if (waiting === undefined) return { outcome: 'unknown', subject }
       if (value <= context.thresholds.gpuUtilizationRatio || waiting === 0) {
@@ -43,10 +44,10 @@ export const gpuMemoryHigh: Rule = {
   keepFiringForMs: 0,
   windowMs: 60_000,
   description:
-    'More GPU memory is in use than thresholds.gpu_memory_ratio and more than the running vLLM planned to take.',
+    'More GPU memory is in use than thresholds.gpu_memory_ratio and more, by 2 % of the card, than the running vLLM planned to take.',
   judge: (context) => {
-    const planned = plannedRatio(context.targets)
-    return eachGpu(context, 'gpu_memory_used', (labels, used, target) => {
+    const planned = plannedShare(context.targets.map(({ target }) => target))?.share
+    return eachEngineGpu(context, 'gpu_memory_used', (labels, used, target) => {
       const subject = { uuid: labels['uuid'] ?? '' }
       const total = gaugeOf(target, 'gpu_memory_total', labels['gpu'])
       // Without the plan nothing tells a full card from a healthy one.
@@ -102,6 +103,19 @@ export const gpuLost: Rule = {
   },
 }
 
+/** As `eachGpu`, without the GPUs on which other programs than the engine run. */
+function eachEngineGpu(
+  context: JudgeContext,
+  gauge: GaugeId,
+  judge: (labels: Labels, value: number, target: TargetWindows) => Finding,
+): readonly Finding[] {
+  return eachGpu(context, gauge, (labels, value, target) =>
+    runsEngine(target, labels['gpu']) === false
+      ? { outcome: 'pass', subject: { uuid: labels['uuid'] ?? '' } }
+      : judge(labels, value, target),
+  )
+}
+
 function eachGpu(
   { gpu }: JudgeContext,
   gauge: GaugeId,
@@ -122,18 +136,6 @@ function sumOf(targets: readonly Watched[], gauge: GaugeId): number | undefined 
     }
   }
   return sum
-}
-
-/** The largest share of a card that any running vLLM planned to take. */
-function plannedRatio(targets: readonly Watched[]): number | undefined {
-  let planned: number | undefined
-  for (const { target } of targets) {
-    for (const { instrument, value } of target.gauges) {
-      if (instrument !== 'planned_gpu_memory_ratio') continue
-      planned = Math.max(planned ?? 0, value)
-    }
-  }
-  return planned
 }
 
 function gaugeOf(

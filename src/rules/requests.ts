@@ -1,7 +1,6 @@
 import type { HistogramId } from '../instruments.ts'
-import { perSecond } from '../signals/context.ts'
+import { orNothingYet, perSecond, sum } from '../signals/context.ts'
 import { errorRatio, failuresOf } from '../signals/errors.ts'
-import { sum } from '../signals/traffic.ts'
 import { overThreshold } from '../window/histogram.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
 import type { Finding, JudgeContext, Rule, Watched } from './rule.ts'
@@ -112,16 +111,20 @@ function tooManyFailed(context: JudgeContext, { target, fresh }: Watched): Findi
   const subject = { target: target.name }
   const view = fresh ? target.view(context.windowMs) : undefined
   if (view === undefined) return { outcome: 'unknown', subject }
-  const ratio = errorRatio(target, view, 'certain')
   const failures = failuresOf(target, view)
-  if (ratio.kind === 'absent' || typeof failures === 'string')
+  const ratio = errorRatio(failures, 'certain')
+  if (
+    failures.kind === 'unseen' ||
+    ratio.kind === 'absent' ||
+    failures.ended < enoughObservations
+  ) {
     return { outcome: 'unknown', subject }
-  if (ratio.count < enoughObservations) return { outcome: 'unknown', subject }
+  }
   if (ratio.value <= context.thresholds.errorRatio) return { outcome: 'pass', subject }
   return {
     outcome: 'fail',
     subject,
-    summary: `${percent(ratio.value)} of ${ratio.count} requests failed in the last ${spanText(context.windowMs)} (allowed ${percent(context.thresholds.errorRatio)})`,
+    summary: `${percent(ratio.value)} of ${failures.ended} requests failed in the last ${spanText(context.windowMs)} (allowed ${percent(context.thresholds.errorRatio)})`,
     evidence: {
       error_ratio: ratio.value,
       failed: failures.certain,
@@ -138,11 +141,11 @@ function judgeThroughput(
 ): Finding {
   const subject = { target: target.name }
   const view = fresh ? target.view(context.windowMs) : undefined
-  const made = sum(view?.increases('generation_tokens', {}) ?? [])
+  if (view === undefined) return { outcome: 'unknown', subject }
+  const gained = sum(view.increases('generation_tokens', {}))
+  const made = orNothingYet(gained, target, 'generation_tokens')
   const pending = pendingOf(target)
-  if (view === undefined || made === undefined || pending === undefined) {
-    return { outcome: 'unknown', subject }
-  }
+  if (made === undefined || pending === undefined) return { outcome: 'unknown', subject }
   const rate = perSecond(view, made)
   if (pending === 0 || rate >= floor) return { outcome: 'pass', subject }
   return {

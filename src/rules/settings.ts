@@ -75,7 +75,7 @@ export const thresholdsSchema = z
       ),
     ttft_p99: durationSchema({ minMs: 0, maxMs: dayMs })
       .prefault('0s')
-      .describe('Time to first token that at most 1 % of requests may exceed; 0s: switched off.'),
+      .describe('Time to first token above which the share of requests is published; 0s: none is.'),
   })
   .transform(
     (thresholds): Thresholds => ({
@@ -107,7 +107,7 @@ const alertSchema = z
       .describe('The severity it is shown with: critical or warning.'),
     window: durationSchema({ minMs: 1_000, maxMs: 7 * dayMs })
       .optional()
-      .describe('The window that the condition looks at, at least two intervals, up to 7d.'),
+      .describe('The window of a condition that looks at one, at least two intervals, up to 7d.'),
   })
   .transform(
     (alert): AlertSettings => ({

@@ -9,13 +9,13 @@ const failuresToBeDown = 2
  *
  * - never tried, tried once in vain, or read last too long ago: `unknown`
  * - two failed scrapes in a row, or twice 5xx from its own health endpoint: `down`
- * - a page without anything of vLLM: `unknown`
+ * - a page without anything of the engine: `unknown`
  * - requests running or waiting, or tokens made since the scrape before: `serving`
  */
 export function stateOf(target: TargetWindows, fresh: boolean): TargetState {
   const read = sourceStateOf(target, fresh)
   if (read !== 'serving') return read
-  if (target.reading?.capabilities.has('vllm') !== true) return 'unknown'
+  if (target.reading?.capabilities.has('engine') !== true) return 'unknown'
   let pending = 0
   let asleep = false
   for (const { instrument, value } of target.lastGauges) {

@@ -1,3 +1,4 @@
+import type { CounterId, InstrumentId } from '../instruments.ts'
 import { formatDuration } from '../units.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
 import type { WindowView } from '../window/view.ts'
@@ -76,6 +77,39 @@ export function modelLabels({
   target,
 }: SignalContext): readonly Readonly<Record<string, string>>[] {
   return target.models.map((model) => ({ target: target.name, model_name: model }))
+}
+
+/**
+ * Whether a target shows all that it has of an instrument: what has no series there has counted nothing
+ * yet. A page that lost a line, or series that found no room, may have counted what we do not see.
+ */
+export function isShownWhole({ reading, tally }: TargetWindows, id: InstrumentId): boolean {
+  return (
+    reading?.declared?.has(id) === true &&
+    reading.malformedLines === 0 &&
+    Object.keys(reading.limitHits).length === 0 &&
+    !tally.limitHits.has('series')
+  )
+}
+
+/**
+ * What a counter gained by its series: `gained`, or 0 where the target exposes the counter and has no series
+ * of it yet. `undefined` where it is not exposed.
+ */
+export function orNothingYet(
+  gained: number | undefined,
+  target: TargetWindows,
+  counter: CounterId,
+): number | undefined {
+  return gained ?? (isShownWhole(target, counter) ? 0 : undefined)
+}
+
+/** Adds values up; of none there is no sum. */
+export function sum(values: readonly { readonly value: number }[]): number | undefined {
+  if (values.length === 0) return undefined
+  let total = 0
+  for (const { value } of values) total += value
+  return total
 }
 
 /** How many of something happened for each second of the time that `view` covers. */

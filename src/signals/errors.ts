@@ -1,19 +1,21 @@
+import { unreachable } from '../errors.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
 import type { WindowView } from '../window/view.ts'
-import { entry, overWindows, type Signal } from './context.ts'
+import { entry, orNothingYet, overWindows, type Signal, sum } from './context.ts'
 import { absent, type Family, type Measurement, measured } from './signal.ts'
-import { sum } from './traffic.ts'
-import { isAtLeast, parseVersion } from './version.ts'
 
-/** How many serving requests ended over a stretch, and how many of them failed. */
-export interface Failures {
-  readonly ended: number
-  /** Failures that are certain, and every failure that may have happened. */
-  readonly certain: number
-  readonly possible: number
-}
+/** How many serving requests ended over a stretch and how many of them failed, or why nobody can tell. */
+export type Failures =
+  | {
+      readonly kind: 'seen'
+      readonly ended: number
+      /** Failures that are certain, and every failure that may have happened. */
+      readonly certain: number
+      readonly possible: number
+    }
+  | { readonly kind: 'unseen'; readonly why: string }
 
-/** What a target's version and page allow to know of failures. */
+/** What a target allows to know of failures, as its dialect has decided. */
 interface Knowledge {
   /** 5xx tells failures: HTTP answers are counted at all. */
   readonly http: boolean
@@ -23,59 +25,48 @@ interface Knowledge {
   readonly engine: boolean
 }
 
-const withoutHttp =
-  'this version counts neither HTTP answers nor requests that the engine failed: only a probe could tell'
-
 /**
  * Works out what can be known of a target's failures over the stretch of `view`.
  *
- * One failed request may show twice, as `finished_reason="error"` and as a 5xx answer, or once, as
- * either. So the larger of the two counts is certain and their sum is possible (CONTRACT, section 6).
- * From 0.17 up to and including 0.25 vLLM counts bad requests as 5xx too, so that only the engine's own
- * word is certain.
+ * One failed request may show twice, as finished by an error and as a 5xx answer, or once, as either. So
+ * the larger of the two counts is certain and their sum is possible (CONTRACT, section 6). Where 5xx holds
+ * bad requests too, only the engine's own word is certain.
  *
- * - nothing is exposed that tells failures: the reason, as text
+ * - nothing is exposed that tells failures: `unseen`
  */
-export function failuresOf(target: TargetWindows, view: WindowView): Failures | string {
-  const known = knowledgeOf(target, view)
-  if (!known.http && !known.engine) return withoutHttp
+export function failuresOf(target: TargetWindows, view: WindowView): Failures {
+  const known = knowledgeOf(target)
+  if (!known.http && !known.engine) {
+    const why =
+      'neither HTTP answers nor requests that the engine failed are counted: only a probe could tell'
+    return { kind: 'unseen', why }
+  }
   const answers = view.increases('http_answers', {})
   const httpFailed = sum(answers.filter(({ labels }) => labels['status'] === '5xx')) ?? 0
   const finished = view.increases('requests_finished', {})
   const engineFailed = sum(finished.filter(({ labels }) => labels['reason'] === 'error')) ?? 0
-  const ended = known.http ? endedOf(answers) : (sum(finished) ?? 0)
+  const ended = endedOf(target, view) ?? 0
   const certain = known.httpCertain ? Math.max(engineFailed, httpFailed) : engineFailed
-  return { ended, certain, possible: engineFailed + httpFailed }
+  return { kind: 'seen', ended, certain, possible: engineFailed + httpFailed }
 }
 
-/** The error ratio over the stretch of `view`: certain failures, or possible ones. */
-export function errorRatio(
-  target: TargetWindows,
-  view: WindowView,
-  which: 'certain' | 'possible',
-): Measurement {
-  const failures = failuresOf(target, view)
-  if (typeof failures === 'string') return absent('no-data', failures)
-  if (failures.ended <= 0) return absent('no-traffic')
-  // An answer may be counted in the scrape after the one that counted its failure.
-  return measured(Math.min(failures[which] / failures.ended, 1), failures.ended)
+/** The share of requests that failed, for certain or possibly. */
+export function errorRatio(failures: Failures, which: 'certain' | 'possible'): Measurement {
+  switch (failures.kind) {
+    case 'unseen':
+      return absent('no-data', failures.why)
+    case 'seen':
+      if (failures.ended <= 0) return absent('no-traffic')
+      // An answer may be counted in the scrape after the one that counted its failure.
+      return measured(Math.min(failures[which] / failures.ended, 1), failures.ended)
+    default:
+      return unreachable(failures)
+  }
 }
 
-/** What nobody can see of the failures of a target of this version, one sentence each. */
+/** What nobody can see of a target, one sentence each. */
 export function blindSpotsOf(target: TargetWindows): readonly string[] {
-  const view = target.sinceStart()
-  if (view === undefined) return []
-  const known = knowledgeOf(target, view)
-  const spots = ['Requests that clients aborted are counted nowhere by the Python front end.']
-  if (!known.http && !known.engine) return [`Failures cannot be seen: ${withoutHttp}.`, ...spots]
-  if (known.http) spots.push('Answers of 401 are never counted.')
-  if (known.http && !known.httpCertain) {
-    spots.push('This version counts some bad requests as 5xx: they are in the upper bound alone.')
-  }
-  if (!known.engine) {
-    spots.push('A failure in the middle of a streamed answer does not show in this version.')
-  }
-  return spots
+  return target.reading?.blindSpots ?? []
 }
 
 /** Errors, as far as the version at hand lets them be known. */
@@ -90,25 +81,52 @@ export const errorSignals: readonly Signal[] = [
     'possible',
     'Failures that may have happened per serving request that ended.',
   ),
-  {
-    measure({ target }) {
-      const view = target.sinceStart()
-      if (view === undefined) return []
-      const labels = { target: target.name }
-      const known = knowledgeOf(target, view)
-      const answers = view.increases('http_answers', {})
-      const finished = view.increases('requests_finished', {})
-      const ended = known.http ? endedOf(answers) : sum(finished)
-      return ended === undefined ? [] : [entry(endedFamily, labels, measured(ended, ended))]
+  endedTotal(),
+  failedTotal(),
+]
+
+function ratioSignal(name: string, which: 'certain' | 'possible', help: string): Signal {
+  const family: Family = { name, type: 'gauge', help }
+  return {
+    measure(context) {
+      const { target } = context
+      if (target.lastRead === undefined) return []
+      return overWindows(family, context, { target: target.name }, (view) =>
+        errorRatio(failuresOf(target, view), which),
+      )
     },
-  },
-  {
+  }
+}
+
+function endedTotal(): Signal {
+  const family: Family = {
+    name: 'requests_ended_total',
+    type: 'counter',
+    help: 'Serving requests that ended since the watch began: what error ratios are taken of.',
+  }
+  return {
+    measure({ target }) {
+      const view = target.sinceStart()
+      const ended = view === undefined ? undefined : endedOf(target, view)
+      if (ended === undefined) return []
+      return [entry(family, { target: target.name }, measured(ended, ended))]
+    },
+  }
+}
+
+function failedTotal(): Signal {
+  const family: Family = {
+    name: 'requests_failed_total',
+    type: 'counter',
+    help: 'Failed requests since the watch began, by who says so. One request may be in both.',
+  }
+  return {
     measure({ target }) {
       const view = target.sinceStart()
       if (view === undefined) return []
-      const known = knowledgeOf(target, view)
+      const known = knowledgeOf(target)
       const failed = (labels: Readonly<Record<string, string>>, count: number) =>
-        entry(failedFamily, { target: target.name, ...labels }, measured(count, count))
+        entry(family, { target: target.name, ...labels }, measured(count, count))
       const found = []
       if (known.engine) {
         for (const model of target.models) {
@@ -122,52 +140,20 @@ export const errorSignals: readonly Signal[] = [
       }
       return found
     },
-  },
-]
-
-const endedFamily: Family = {
-  name: 'requests_ended_total',
-  type: 'counter',
-  help: 'Serving requests that ended since the watch began: what error ratios are taken of.',
-}
-
-const failedFamily: Family = {
-  name: 'requests_failed_total',
-  type: 'counter',
-  help: 'Failed requests since the watch began, by who says so. One request may be in both.',
-}
-
-function ratioSignal(name: string, which: 'certain' | 'possible', help: string): Signal {
-  const family: Family = { name, type: 'gauge', help }
-  return {
-    measure(context) {
-      const { target } = context
-      if (target.lastRead === undefined) return []
-      return overWindows(family, context, { target: target.name }, (view) =>
-        errorRatio(target, view, which),
-      )
-    },
   }
 }
 
-function knowledgeOf(target: TargetWindows, view: WindowView): Knowledge {
-  const version = parseVersion(target.reading?.version)
-  const names = view.increases('requests_finished', { reason: 'error' }).length > 0
-  return {
-    // A server that has answered nothing yet declares the counter and shows no series of it.
-    http:
-      target.reading?.capabilities.has('http') === true ||
-      view.increases('http_answers', {}).length > 0,
-    httpCertain: !isAtLeast(version, [0, 17, 0]) || isAtLeast(version, [0, 26, 0]),
-    engine: names || isAtLeast(version, [0, 13, 0]),
-  }
+function knowledgeOf({ reading }: TargetWindows): Knowledge {
+  const tells = (capability: string) => reading?.capabilities.has(capability) === true
+  return { http: tells('http'), httpCertain: tells('http-certain'), engine: tells('engine-errors') }
 }
 
-function endedOf(
-  answers: readonly {
-    readonly labels: Readonly<Record<string, string>>
-    readonly value: number
-  }[],
-): number {
+/** Serving requests that ended: answers of success and failure, or finished requests where none are counted. */
+function endedOf(target: TargetWindows, view: WindowView): number | undefined {
+  if (!knowledgeOf(target).http) {
+    const finished = sum(view.increases('requests_finished', {}))
+    return orNothingYet(finished, target, 'requests_finished')
+  }
+  const answers = view.increases('http_answers', {})
   return sum(answers.filter(({ labels }) => /^[25]xx$/.test(labels['status'] ?? ''))) ?? 0
 }

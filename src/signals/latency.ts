@@ -5,30 +5,30 @@ import { type HistogramDelta, overThreshold } from '../window/histogram.ts'
 import type { WindowView } from '../window/view.ts'
 import {
   entry,
+  isShownWhole,
   modelLabels,
   overWindows,
   type Signal,
   type SignalContext,
-  type SignalSettings,
   spansOf,
 } from './context.ts'
 import { absent, type Family, type Measured, measured } from './signal.ts'
+import { thresholdOf } from './thresholds.ts'
 
-/** What of a latency is published beside its quantiles. */
+/** What of a latency is published beside its quantiles and the share over its threshold. */
 interface Published {
   readonly bounds: boolean
   readonly merged: boolean
-  readonly threshold: keyof SignalSettings | undefined
 }
 
 const published: Readonly<Partial<Record<HistogramId, Published>>> = {
-  e2e_latency: { bounds: true, merged: true, threshold: 'e2eLatencyThresholdSeconds' },
-  ttft: { bounds: true, merged: true, threshold: 'ttftThresholdSeconds' },
-  queue_time: { bounds: true, merged: true, threshold: 'queueTimeThresholdSeconds' },
-  itl: { bounds: false, merged: true, threshold: undefined },
+  e2e_latency: { bounds: true, merged: true },
+  ttft: { bounds: true, merged: true },
+  queue_time: { bounds: true, merged: true },
+  itl: { bounds: false, merged: true },
 }
 
-const plain: Published = { bounds: false, merged: false, threshold: undefined }
+const plain: Published = { bounds: false, merged: false }
 
 /** The seven latencies: quantiles with their bounds, totals, and the merged histograms for fleets. */
 export const latencySignals: readonly Signal[] = latencyInstruments.map(latencySignal)
@@ -52,23 +52,23 @@ function latencySignal(id: HistogramId): Signal {
       const found: Measured[] = []
       for (const labels of modelLabels(context)) {
         const whole = context.target.sinceStart()?.histogram(id, labels)
-        if (whole === undefined) {
-          found.push(entry(quantile, labels, absent('no-data', 'this version does not expose it')))
+        if (whole === undefined && !isShownWhole(context.target, id)) {
+          found.push(entry(quantile, labels, absent('no-data', 'the page does not show it')))
           continue
         }
+        // A histogram that is declared and has no series yet has observed nothing, at edges not known yet.
+        const { sum: total, count: observed } = whole ?? { sum: 0, count: 0 }
         found.push(...quantilesOf(id, families, context, labels))
-        found.push(entry(quantile, labels, measured(whole.sum, whole.count), '_sum'))
-        found.push(entry(quantile, labels, measured(whole.count, whole.count), '_count'))
+        found.push(entry(quantile, labels, measured(total, observed), '_sum'))
+        found.push(entry(quantile, labels, measured(observed, observed), '_count'))
         found.push(
           ...overWindows(count, context, labels, (view) => {
-            const delta = view.histogram(id, labels)
-            return delta === undefined ? undefined : measured(delta.count, delta.count)
+            const gained = view.histogram(id, labels)?.count ?? 0
+            return measured(gained, gained)
           }),
         )
-        if (extras.merged) found.push(...mergedOf(id, whole, labels))
-        if (extras.threshold !== undefined) {
-          found.push(...overThresholdOf(id, extras.threshold, context, labels))
-        }
+        if (extras.merged && whole !== undefined) found.push(...mergedOf(id, whole, labels))
+        found.push(...overThresholdOf(id, context, labels))
       }
       return found
     },
@@ -121,12 +121,11 @@ function mergedOf(id: HistogramId, whole: HistogramDelta, labels: Labels): reado
 
 function overThresholdOf(
   id: HistogramId,
-  setting: keyof SignalSettings,
   context: SignalContext,
   labels: Labels,
 ): readonly Measured[] {
-  const threshold = context.settings[setting]
-  if (typeof threshold !== 'number' || threshold <= 0) return []
+  const threshold = thresholdOf(id, context.settings)
+  if (threshold === undefined) return []
   const over = family(
     `${id}_over_threshold_ratio`,
     'gauge',
@@ -138,8 +137,7 @@ function overThresholdOf(
 
 function shareOver(view: WindowView, id: HistogramId, labels: Labels, threshold: number) {
   const delta = view.histogram(id, labels)
-  if (delta === undefined) return undefined
-  if (delta.count === 0) return absent('no-traffic')
+  if (delta === undefined || delta.count === 0) return absent('no-traffic')
   const share = overThreshold(delta, threshold)
   return share === undefined
     ? absent('no-data', 'the threshold lies outside the finite bucket edges')

@@ -2,16 +2,23 @@ import type { HistogramId } from '../instruments.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
 import type { SignalSettings } from './context.ts'
 
-/** Which threshold each histogram is compared with, by the name it has in the configuration. */
+/** Which threshold each histogram is compared with: the setting that holds it, its key in the configuration. */
 const compared: readonly {
   readonly id: HistogramId
-  readonly setting: keyof SignalSettings
+  readonly setting: Exclude<keyof SignalSettings, 'windowsMs' | 'quantiles'>
   readonly key: string
 }[] = [
   { id: 'e2e_latency', setting: 'e2eLatencyThresholdSeconds', key: 'thresholds.e2e_latency_p99' },
   { id: 'queue_time', setting: 'queueTimeThresholdSeconds', key: 'thresholds.queue_time_p95' },
   { id: 'ttft', setting: 'ttftThresholdSeconds', key: 'thresholds.ttft_p99' },
 ]
+
+/** The threshold that a histogram is compared with, seconds; absent where it has none or it is switched off. */
+export function thresholdOf(id: HistogramId, settings: SignalSettings): number | undefined {
+  const setting = compared.find((one) => one.id === id)?.setting
+  if (setting === undefined || settings[setting] <= 0) return undefined
+  return settings[setting]
+}
 
 /**
  * Returns a warning for each threshold that is no bucket edge of the target's histogram, so that the
@@ -21,9 +28,9 @@ export function thresholdNotes(target: TargetWindows, settings: SignalSettings):
   const view = target.sinceStart()
   if (view === undefined) return []
   const notes: string[] = []
-  for (const { id, setting, key } of compared) {
-    const threshold = settings[setting]
-    if (typeof threshold !== 'number' || threshold <= 0) continue
+  for (const { id, key } of compared) {
+    const threshold = thresholdOf(id, settings)
+    if (threshold === undefined) continue
     const bounds = target.models
       .map((model) => view.histogram(id, { model_name: model })?.bounds)
       .find((edges) => edges !== undefined && edges.length > 0)

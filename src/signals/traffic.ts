@@ -1,5 +1,13 @@
 import type { CounterId } from '../instruments.ts'
-import { entry, modelLabels, overWindows, perSecond, type Signal } from './context.ts'
+import {
+  entry,
+  modelLabels,
+  orNothingYet,
+  overWindows,
+  perSecond,
+  type Signal,
+  sum,
+} from './context.ts'
 import { absent, type Family, type Measurement, measured } from './signal.ts'
 
 /** How much is asked and answered. */
@@ -40,7 +48,8 @@ export function rate(name: string, counter: CounterId, help: string): Signal {
     measure(context) {
       return modelLabels(context).flatMap((labels) =>
         overWindows(family, context, labels, (view) => {
-          const count = sum(view.increases(counter, modelOnly(labels)))
+          const gained = sum(view.increases(counter, modelOnly(labels)))
+          const count = orNothingYet(gained, context.target, counter)
           return count === undefined ? undefined : measured(perSecond(view, count), count)
         }),
       )
@@ -57,8 +66,10 @@ function ratio(
     measure(context) {
       return modelLabels(context).flatMap((labels) =>
         overWindows(family, context, labels, (view): Measurement | undefined => {
-          const part = view.increase(of.part, labels)
-          const whole = view.increase(of.whole, labels)
+          const gained = (counter: CounterId) =>
+            orNothingYet(view.increase(counter, labels), context.target, counter)
+          const part = gained(of.part)
+          const whole = gained(of.whole)
           if (part === undefined || whole === undefined) return undefined
           return whole > 0 ? measured(part / whole, whole) : absent('no-traffic')
         }),
@@ -69,12 +80,4 @@ function ratio(
 
 function modelOnly(labels: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
   return { model_name: labels['model_name'] ?? '' }
-}
-
-/** Adds values up; of none there is no sum. */
-export function sum(values: readonly { readonly value: number }[]): number | undefined {
-  if (values.length === 0) return undefined
-  let total = 0
-  for (const { value } of values) total += value
-  return total
 }

@@ -66,10 +66,10 @@ class EngineSource implements Source {
     this.#collecting = true
     try {
       const headers = await this.#headers()
-      const asking = this.#version.askIfDue(signal)
+      // Asked beside the scrape and under the same deadline.
+      this.#version.askIfDue(signal)
       const page = await this.#scrape(headers, signal)
-      // Asked beside the scrape and under the same deadline, so that the first reading knows it already.
-      await asking
+      await this.#version.firstAnswer()
       return this.#options.translate(page, { version: this.#version.known })
     } catch (error) {
       // Nobody listens: the process that the version was asked of is gone.
@@ -145,15 +145,16 @@ class EngineSource implements Source {
   }
 }
 
-/** The version of the process that is being watched: asked once for each of its lives. */
+/** The version of the process that is being watched: asked until it is told, once in each of its lives. */
 class VersionOfLife {
   readonly #clock: Clock
   readonly #ask: (signal: AbortSignal) => Promise<string | undefined>
   #known: string | undefined
-  /** When to ask next, monotonic; never again in this life where the answer is known. */
+  /** When to ask next, monotonic: at once in a new life, and never again where the answer is known. */
   #dueMs = Number.NEGATIVE_INFINITY
   #life = 0
-  #asking: Promise<void> | undefined
+  #asking: Question | undefined
+  #broken: { readonly error: unknown } | undefined
 
   constructor(clock: Clock, ask: (signal: AbortSignal) => Promise<string | undefined>) {
     this.#clock = clock
@@ -164,14 +165,24 @@ class VersionOfLife {
     return this.#known
   }
 
-  /** Ends with the answer, or at once if none is due. That there was none is no error. */
-  async askIfDue(signal: AbortSignal): Promise<void> {
-    if (this.#asking === undefined && this.#clock.monotonicMs() >= this.#dueMs) {
-      this.#asking = this.#learn(signal).finally(() => {
-        this.#asking = undefined
-      })
-    }
-    await this.#asking
+  /** Begins to ask if that is due and no question is under way. That there is no answer is no error. */
+  askIfDue(signal: AbortSignal): void {
+    if (this.#asking !== undefined || this.#clock.monotonicMs() < this.#dueMs) return
+    const isFirst = this.#dueMs === Number.NEGATIVE_INFINITY
+    const ended = this.#learn(signal).finally(() => {
+      this.#asking = undefined
+    })
+    this.#asking = { life: this.#life, isFirst, ended }
+  }
+
+  /**
+   * Waits for the first question of this life, so that the first reading knows the version. Any later one
+   * runs beside the collections, for waiting would move their times.
+   */
+  async firstAnswer(): Promise<void> {
+    const asking = this.#asking
+    if (asking?.isFirst === true && asking.life === this.#life) await asking.ended
+    this.#throwIfBroken()
   }
 
   forget(): void {
@@ -182,9 +193,11 @@ class VersionOfLife {
 
   /** Ends once no question is under way. */
   async settled(): Promise<void> {
-    await this.#asking
+    await this.#asking?.ended
+    this.#throwIfBroken()
   }
 
+  /** Never rejects, for nobody may be waiting; what is wrong in the program is kept for whoever does. */
   async #learn(signal: AbortSignal): Promise<void> {
     const life = this.#life
     this.#dueMs = this.#clock.monotonicMs() + VERSION_RETRY_MS
@@ -195,9 +208,24 @@ class VersionOfLife {
       this.#known = version
       this.#dueMs = Number.POSITIVE_INFINITY
     } catch (error) {
-      if (!(error instanceof CollectError) && !signal.aborted) throw error
+      if (!(error instanceof CollectError) && !signal.aborted) this.#broken = { error }
     }
   }
+
+  #throwIfBroken(): void {
+    const broken = this.#broken
+    this.#broken = undefined
+    if (broken !== undefined) throw broken.error
+  }
+}
+
+/** A question that is under way. */
+interface Question {
+  readonly life: number
+  /** Whether it is the first of its life. */
+  readonly isFirst: boolean
+  /** Never rejects. */
+  readonly ended: Promise<void>
 }
 
 function jsonOf(body: Uint8Array): unknown {

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Clock } from '../clock.ts'
-import { CollectError, type CollectErrorCode } from '../errors.ts'
+import { absenceCodes, CollectError, type CollectErrorCode } from '../errors.ts'
 import type { Attempt, HealthProbe, Reading } from '../reading.ts'
 import { Pace } from './pace.ts'
 import type { Source } from './source.ts'
@@ -42,12 +42,6 @@ const HUNG_AFTER_MS = 1_000
 // How long a collection that was told to stop is waited for.
 const STOP_WITHIN_MS = 500
 const LONGEST_PAUSE_MS = 300_000
-
-const absentCodes: ReadonlySet<CollectErrorCode> = new Set([
-  'not_found',
-  'driver_unavailable',
-  'no_gpu',
-])
 
 /**
  * Reads `source` at its pace until `signal` aborts, and hands each attempt to `record`.
@@ -198,8 +192,8 @@ function attemptOf(outcome: Outcome, options: LoopOptions): Attempt {
     health: outcome.health,
   }
   if (outcome.kind === 'read') return { kind: 'read', reading: outcome.reading, ...common }
-  const { code, message, status } = outcome.error
-  return { kind: 'missed', code, message, status, ...common }
+  const { code, message, status, limit } = outcome.error
+  return { kind: 'missed', code, message, status, limit, ...common }
 }
 
 /** Whether what a collection took tells its cost: a page with too much was read as well as a good one. */
@@ -230,7 +224,7 @@ class Condition {
 
   see(attempt: Attempt): void {
     if (attempt.kind === 'read') this.#read(attempt.atMs, attempt.tookMs)
-    else if (this.#quiet && !this.#everRead && absentCodes.has(attempt.code)) this.#absent(attempt)
+    else if (this.#quiet && !this.#everRead && absenceCodes.has(attempt.code)) this.#absent(attempt)
     else this.#missed(attempt)
   }
 

@@ -13,10 +13,38 @@ export interface NvidiaSmiOptions {
   readonly timeoutMs: number
   /** Whether memory by process is read. */
   readonly processes: boolean
+  /** What was known of the GPUs before, and is from now on; a new one by default. */
+  readonly memory?: GpuMemory | undefined
   /** Replaces the daemon's own environment for the program. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined
   /** Stands in for the signal to the program's group. */
   readonly kill?: KillGroup | undefined
+}
+
+/** What the runs of one command have told of the machine's GPUs. It outlives the source that fills it. */
+export interface GpuMemory {
+  roster: GpuRoster
+}
+
+/** Commands that are remembered; only a reload that changes the command adds one. */
+const maxMemories = 8
+
+/**
+ * The memories of a daemon, one for each command: the index of a GPU is fixed for its whole life, while a
+ * reload may replace the source.
+ */
+export class GpuMemories {
+  readonly #byCommand = new Map<string, GpuMemory>()
+
+  /** Returns the memory of `command`; that of the command not used for longest makes room for a new one. */
+  of(command: string): GpuMemory {
+    const memory = this.#byCommand.get(command) ?? { roster: emptyRoster }
+    this.#byCommand.delete(command)
+    this.#byCommand.set(command, memory)
+    const [oldest] = this.#byCommand.keys()
+    if (oldest !== undefined && this.#byCommand.size > maxMemories) this.#byCommand.delete(oldest)
+    return memory
+  }
 }
 
 /** The GPUs of this machine, as `nvidia-smi -q -x` tells them. */
@@ -35,9 +63,9 @@ const maxOutputBytes = 16_777_216
 
 export function createNvidiaSmi(options: NvidiaSmiOptions): NvidiaSmi {
   const { command, timeoutMs, processes, env } = options
+  const memory = options.memory ?? { roster: emptyRoster }
   const runner = new ProgramRunner(options.kill === undefined ? {} : { kill: options.kill })
   const decoder = new TextDecoder()
-  let roster: GpuRoster = emptyRoster
 
   return {
     kind: 'gpu',
@@ -57,8 +85,9 @@ export function createNvidiaSmi(options: NvidiaSmiOptions): NvidiaSmi {
       }
       const gpus = readGpus(await treeOf(document.xml))
       const { remarks } = document
-      const next = toReading(gpus, roster, { processes, lostBusIds: lostBusIds(remarks), remarks })
-      roster = next.roster
+      const told = { processes, lostBusIds: lostBusIds(remarks), remarks }
+      const next = toReading(gpus, memory.roster, told)
+      memory.roster = next.roster
       return next.reading
     },
   }

@@ -166,7 +166,7 @@ export const scrapeSchema = z
       .describe('Largest answer that is read, 1KiB to 256MiB; a longer one is a failed scrape.'),
     max_samples: numberSchema({ min: 1, max: 5_000_000, whole: true })
       .prefault(200_000)
-      .describe('Most samples that are taken from one answer; the rest is left out and counted.'),
+      .describe('Most samples of one answer; one with more is a failed scrape.'),
     max_overhead: numberSchema({ min: 0, max: 1 })
       .prefault(0.01)
       .describe(

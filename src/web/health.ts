@@ -159,7 +159,11 @@ export function sourceBody(snapshot: Snapshot, source: TargetSnapshot): SourceBo
 function detailOf(source: TargetSnapshot): string | undefined {
   const { status, state, up, lastFailure, reasons } = source
   if (status === 'healthy') return undefined
-  if (lastFailure !== undefined) return `${state}: ${lastFailure.message} (${lastFailure.code})`
+  if (lastFailure !== undefined) {
+    const { message, code } = lastFailure
+    const isTold = reasons.some(({ summary }) => summary.includes(message))
+    return isTold ? undefined : `${state}: ${message} (${code})`
+  }
   if (reasons.length > 0) return undefined
   if (up === undefined) return `${state}: it was not read yet`
   switch (state) {
@@ -169,6 +173,8 @@ function detailOf(source: TargetSnapshot): string | undefined {
       return 'sleeping: the engine was put to sleep'
     case 'stalled':
       return 'stalled: work is pending and nothing progresses'
+    case 'unknown':
+      return 'unknown: the page that was read holds no metrics of vLLM (started with --disable-log-stats, or another program)'
     default:
       return `${state}: the last reading succeeded`
   }

@@ -58,11 +58,12 @@ function verdict(snapshot: Snapshot): string {
 
 function sentence(snapshot: Snapshot): string {
   const firing = snapshot.alerts.filter((alert) => alert.state === 'firing').length
-  const alerts = `${firing} ${firing === 1 ? 'alert is' : 'alerts are'} firing`
+  const alerts =
+    firing === 0 ? '' : `: ${firing} ${firing === 1 ? 'alert is' : 'alerts are'} firing`
   const sentences: Record<HealthStatus, string> = {
     healthy: 'All that is watched is healthy.',
-    degraded: `What is watched is degraded: ${alerts}.`,
-    unhealthy: `What is watched is unhealthy: ${alerts}.`,
+    degraded: `What is watched is degraded${alerts}.`,
+    unhealthy: `What is watched is unhealthy${alerts}.`,
     unknown: 'The condition of what is watched is unknown.',
   }
   return sentences[snapshot.status]

@@ -1,6 +1,7 @@
 import { createServer as createHttpServer, type RequestListener, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { type FastifyInstance, fastify } from 'fastify'
+import { StartError } from '../errors.ts'
 import { addRoutes, type RouteOptions, refusePath } from './routes.ts'
 import type { ListenAddress } from './settings.ts'
 
@@ -20,7 +21,7 @@ export interface WebLimits {
   readonly keepAliveMs: number
   /** How long answers under way may take once the server is closing. */
   readonly closeTimeoutMs: number
-  /** Connections of each address; further ones are refused at once. */
+  /** Connections of all addresses together; further ones are refused at once. */
   readonly maxConnections: number
   readonly maxHeaderBytes: number
 }
@@ -86,14 +87,16 @@ function createApp(
   isClosing: () => boolean,
 ): { readonly app: FastifyInstance; readonly servers: readonly Server[] } {
   const warn = atMostEachMinute(options)
+  const budget = new ConnectionBudget(limits.maxConnections, warn)
+  const makeServer = (handler: RequestListener) => limitedServer(handler, limits, { warn, budget })
   const servers: Server[] = []
   const app = fastify({
     // fastify knows one server, and its other addresses are a special case for `localhost`; so each
     // address gets a server of ours, all with fastify's handler.
     serverFactory: (handler) => {
-      const first = limitedServer(handler, limits, warn)
+      const first = makeServer(handler)
       servers.push(first)
-      for (const _ of options.listen.slice(1)) servers.push(limitedServer(handler, limits, warn))
+      for (const _ of options.listen.slice(1)) servers.push(makeServer(handler))
       return first
     },
     // Nothing here has a schema, and the compilers that fastify would load for one cost 3 MiB.
@@ -121,7 +124,36 @@ function none(): never {
 
 type Warn = (fields: object, message: string) => void
 
-function limitedServer(handler: RequestListener, limits: WebLimits, warn: Warn): Server {
+/** Counts the connections of all servers together; the limit that Node offers is one for each server. */
+class ConnectionBudget {
+  readonly #maxConnections: number
+  readonly #warn: Warn
+  #open = 0
+
+  constructor(maxConnections: number, warn: Warn) {
+    this.#maxConnections = maxConnections
+    this.#warn = warn
+  }
+
+  /** Counts a connection until it is closed, or refuses it. */
+  take(socket: Socket): void {
+    if (this.#open >= this.#maxConnections) {
+      this.#warn({ maxConnections: this.#maxConnections }, 'connection refused')
+      socket.destroy()
+      return
+    }
+    this.#open += 1
+    socket.once('close', () => {
+      this.#open -= 1
+    })
+  }
+}
+
+function limitedServer(
+  handler: RequestListener,
+  limits: WebLimits,
+  { warn, budget }: { readonly warn: Warn; readonly budget: ConnectionBudget },
+): Server {
   const server = createHttpServer(
     {
       headersTimeout: limits.headersTimeoutMs,
@@ -132,12 +164,11 @@ function limitedServer(handler: RequestListener, limits: WebLimits, warn: Warn):
     },
     handler,
   )
-  server.maxConnections = limits.maxConnections
   // Counts from the last byte that went either way, and Node then destroys the connection.
   server.setTimeout(limits.writeTimeoutMs)
   // Without a listener Node would ask for the body that is not going to be read.
   server.on('checkContinue', handler)
-  server.on('drop', () => warn({ maxConnections: limits.maxConnections }, 'connection refused'))
+  server.on('connection', (socket: Socket) => budget.take(socket))
   // A connection that cannot be accepted, out of descriptors for one, must not end the daemon.
   server.on('error', (err) => {
     if (server.listening) warn({ err }, 'connection not accepted')
@@ -214,7 +245,7 @@ async function listenOn(
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown error'
     const found = listenErrors[code] ?? 'it failed'
-    throw new Error(`cannot listen on ${urlOf(host, port)}: ${found} (${code})`, { cause })
+    throw new StartError(`cannot listen on ${urlOf(host, port)}: ${found} (${code})`, { cause })
   }
   const bound = server.address()
   return bound === null || typeof bound === 'string'

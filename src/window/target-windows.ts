@@ -143,6 +143,7 @@ export class TargetWindows {
     if (attempt.kind === 'missed') {
       this.#missedInARow += 1
       this.#failures.set(attempt.code, (this.#failures.get(attempt.code) ?? 0) + 1)
+      if (attempt.limit !== undefined) this.#hit(attempt.limit, 1)
       return { newLife: false, rebound: [] }
     }
     this.#missedInARow = 0

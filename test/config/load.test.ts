@@ -59,15 +59,22 @@ describe('the defaults', () => {
     assert.deepEqual(await loadConfig({ path }), { config: defaults, warnings: [] })
   })
 
-  it('all stand in config/vllm-vitals.yaml, for people to see', () => {
+  it('in config/vllm-vitals.yaml do not stand in the way of a shorter interval', async () => {
+    const path = join(repositoryRoot, 'config', 'vllm-vitals.yaml')
+    const env = { VLLM_VITALS_SCRAPE_INTERVAL: '1s', VLLM_VITALS_GPU_INTERVAL: '5s' }
+    const { config } = await loadConfig({ path, env })
+    assert.deepEqual([config.scrape.timeoutMs, config.gpu.timeoutMs], [800, 5_000])
+  })
+
+  it('all stand in config/vllm-vitals.yaml, for people to see, but for those that follow from others', () => {
     const shown: unknown = parse(
       readFileSync(join(repositoryRoot, 'config', 'vllm-vitals.yaml'), 'utf8'),
     )
     // Written out from the contract: every key that has a value of its own.
     assert.deepEqual(keysBelow(shown).sort(), [
-      ...['alerts', 'gpu.command', 'gpu.enabled', 'gpu.interval', 'gpu.processes', 'gpu.timeout'],
+      ...['alerts', 'gpu.command', 'gpu.enabled', 'gpu.interval', 'gpu.processes'],
       ...['log.format', 'log.level', 'quantiles', 'scrape.interval', 'scrape.max_body'],
-      ...['scrape.max_overhead', 'scrape.max_samples', 'scrape.timeout', 'targets'],
+      ...['scrape.max_overhead', 'scrape.max_samples', 'targets'],
       ...['thresholds.e2e_latency_p99', 'thresholds.error_ratio'],
       ...['thresholds.generation_tokens_per_second_min', 'thresholds.gpu_memory_ratio'],
       ...['thresholds.gpu_utilization_ratio', 'thresholds.queue_time_p95', 'thresholds.ttft_p99'],
@@ -288,6 +295,18 @@ describe('what works but deserves a look', () => {
     assert.deepEqual(await warningsOf('gpu: {interval: 4s999ms}'), [warning])
     assert.deepEqual(await warningsOf('gpu: {interval: 5s}'), [])
     assert.deepEqual(await warningsOf('gpu: {interval: 1s, enabled: false}'), [])
+  })
+
+  it('is a URL that ends in a path of vLLM', async () => {
+    const warningsOf = async (url: string) =>
+      (await load(`targets: [{name: a, url: "${url}"}]`)).warnings
+    for (const path of ['/metrics', '/v1', '/x/health']) {
+      const [, last] = /(\/[^/]+)$/.exec(path) ?? []
+      assert.deepEqual(await warningsOf(`http://h:8000${path}`), [
+        `targets[0].url: expected the base URL, to which /metrics is appended, found one that ends in ${last}`,
+      ])
+    }
+    assert.deepEqual(await warningsOf('http://h:8000/models/a'), [])
   })
 })
 

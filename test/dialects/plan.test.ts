@@ -194,6 +194,7 @@ describe('a plan', () => {
     const other = read(page('6', 4))
     assert.equal(other.channels, one.channels)
     assert.equal(other.capabilities, one.capabilities)
+    assert.equal(other.declared, one.declared)
     assert.deepEqual(found(one, 'prompt_tokens'), [{ labels: { model_name: 'm' }, value: 5 }])
     assert.deepEqual(found(other, 'prompt_tokens'), [{ labels: { model_name: 'm' }, value: 6 }])
     assert.equal(foundHistograms(other, 'e2e_latency')[0]?.values[0], 4)
@@ -223,8 +224,20 @@ describe('a plan', () => {
     const read = pageReader()
     assert.ok(!read(page('5')).capabilities.has('http'))
     const declared = ['# TYPE http_requests_total counter', ...page('5')]
-    assert.ok(read(declared).capabilities.has('http'))
+    const reading = read(declared)
+    assert.ok(reading.capabilities.has('http'))
+    assert.ok(reading.declared?.has('http_answers'))
     assert.ok(!read(page('5')).capabilities.has('http'))
+  })
+
+  it('outlives a version that becomes known, though what can be told does not', () => {
+    const read = pageReader()
+    const answers = ['# TYPE http_requests_total counter', ...page('5')]
+    const one = read(answers)
+    const other = read(answers, '0.20.0')
+    assert.equal(other.channels, one.channels)
+    assert.ok(one.capabilities.has('http-certain'))
+    assert.ok(!other.capabilities.has('http-certain'))
   })
 
   it('outlives a value that is left out for one scrape', () => {

@@ -1,51 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { errorRatio } from '../../src/signals/errors.ts'
-import type { Measurement } from '../../src/signals/signal.ts'
-import { TargetWindows } from '../../src/window/target-windows.ts'
 import { family, found, foundHistograms, pageReader, readPage } from './vllm-pages.ts'
 
-describe('what a page is capable of', () => {
-  const scheduler = family('vllm:num_requests_running', 'gauge', '{model_name="m"} 0')
-  const success = 'vllm:request_success_total'
-  const rows: readonly (readonly [string, readonly (readonly string[])[], readonly string[]])[] = [
-    ['nothing: a page of another program', [family('up', 'gauge', ' 1')], []],
-    ['nothing: a page of comments', [['# a comment']], []],
-    [
-      'nothing: names that only resemble those of vLLM',
-      [family('ray_vllm_num_requests_running', 'gauge', ' 1'), family('vllm_x', 'gauge', ' 1')],
-      [],
-    ],
-    ['http alone: vLLM with --disable-log-stats', [httpPage('2xx')], ['http']],
-    ['vllm alone: V0 before its first request', [scheduler], ['vllm']],
-    ['vllm by a family without a sample', [['# TYPE vllm:prompt_tokens_total counter']], ['vllm']],
-    [
-      'finished: V0, which names only the reasons seen',
-      [scheduler, family(success, 'counter', '{model_name="m",finished_reason="stop"} 1')],
-      ['finished', 'vllm'],
-    ],
-    [
-      'finished and http by families without a sample',
-      [[`# TYPE ${success} counter`, '# TYPE http_requests_total counter']],
-      ['finished', 'http', 'vllm'],
-    ],
-    [
-      'error-reason: from 0.13, with the reason error at 0',
-      [family(success, 'counter', '{model_name="m",finished_reason="error"} 0'), httpPage('2xx')],
-      ['error-reason', 'finished', 'http', 'vllm'],
-    ],
-    [
-      'no finished requests where the family is no counter',
-      [family(success, 'gauge', '{model_name="m",finished_reason="stop"} 0')],
-      ['vllm'],
-    ],
-  ]
-  for (const [name, page, expected] of rows) {
-    it(`is ${name}`, () => {
-      assert.deepEqual([...readPage(page.flat()).capabilities].sort(), expected)
-    })
-  }
-
+describe('the page of another program', () => {
   it('is no channel on the page of another program, and no fault either', () => {
     const reading = readPage([
       ...family('node_cpu_seconds_total', 'counter', '{cpu="0"} 1'),
@@ -107,7 +64,6 @@ describe('a page of the Rust front end', () => {
     assert.deepEqual(found(reading, 'requests_finished'), [aborted])
     assert.deepEqual(found(reading, 'http_answers'), [{ labels: { status: '2xx' }, value: 7 }])
     assert.deepEqual(foundHistograms(reading, 'ttft'), [{ bounds: [0.1], values: [1, 2, 0.5] }])
-    assert.deepEqual([...reading.capabilities].sort(), ['finished', 'http', 'vllm'])
     assert.equal(reading.malformedLines, 0)
   })
 
@@ -173,32 +129,6 @@ describe('the version', () => {
       assert.equal(read(httpPage('2xx'), version).version, version)
     }
   })
-
-  const rows: readonly (readonly [string | undefined, number])[] = [
-    // 10 of 20 answers are 5xx. From 0.17 to 0.25 they may all be bad requests.
-    ['0.20.0', 0],
-    ['0.27.0', 0.5],
-    [undefined, 0.5],
-    ['0.1.dev1+gabcdef', 0.5],
-    ['a text of somebody', 0.5],
-  ]
-  for (const [version, expected] of rows) {
-    it(`decides what 5xx means, an unknown one as the newest: ${version ?? 'none'}`, () => {
-      const windows = new TargetWindows('t', { keepMs: 60_000 })
-      const read = pageReader()
-      for (const [atMs, count] of [
-        [0, 0],
-        [1_000, 10],
-      ] as const) {
-        const reading = read([...httpPage('2xx', count), ...httpSample('5xx', count)], version)
-        windows.record({ target: 't', atMs, wallMs: atMs, tookMs: 1, kind: 'read', reading })
-      }
-      const view = windows.view(1_000)
-      assert.ok(view !== undefined)
-      const ratio: Measurement = errorRatio(windows, view, 'certain')
-      assert.equal(ratio.kind === 'value' ? ratio.value : undefined, expected)
-    })
-  }
 })
 
 function httpPage(status: string, count = 1): readonly string[] {

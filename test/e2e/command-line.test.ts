@@ -154,6 +154,7 @@ describe('serve', () => {
     const errors = second.stdout.split('\n').filter((line) => line.includes('"level":"error"'))
     assert.equal(errors.length, 1)
     assert.match(errors[0] ?? '', /expected a free address, found it in use \(EADDRINUSE\)/)
+    assert.doesNotMatch(errors[0] ?? '', /stack/)
   })
 
   it('is ready when all targets were tried, though none answers', async () => {

@@ -84,6 +84,23 @@ describe('a new configuration', () => {
     await until(async () => ((await totals(running, 'vllm')) ?? 99) < 3)
   })
 
+  it('is held against the bucket edges of the targets that go on', async () => {
+    const { whole: running, config } = await started()
+    const warnings = () =>
+      running.logged().filter(({ msg }) => msg === 'threshold is no bucket edge')
+    await until(async () => (await totals(running, 'vllm')) !== undefined)
+    assert.deepEqual(warnings(), [])
+    const thresholds = { ...config.thresholds, e2eLatencyP99Seconds: 3 }
+    await running.daemon.apply({ ...config, thresholds })
+    await until(async () => warnings().length > 0)
+    assert.match(
+      String(warnings()[0]?.['note']),
+      /^thresholds\.e2e_latency_p99: 3 s is no bucket edge/,
+    )
+    await delay(500)
+    assert.equal(warnings().length, 1)
+  })
+
   it('says what takes a restart', async () => {
     const { whole: running, config } = await started()
     const listen = [{ host: '127.0.0.1', port: 1, text: '127.0.0.1:1' }]

@@ -68,7 +68,7 @@ function readingIsWhole(claim: Claims, version: string): void {
       assert.deepEqual(reading.leftOut, [], truth.file)
       assert.deepEqual(reading.limitHits, {}, truth.file)
       assert.equal(reading.version, version, truth.file)
-      assert.ok(reading.capabilities.has('vllm'), truth.file)
+      assert.ok(reading.capabilities.has('engine'), truth.file)
       assert.equal(health?.kind === 'answered' && health.status, 200, truth.file)
     }
   })
@@ -292,13 +292,13 @@ describe('a page captured from a live server', () => {
       const reading = readCaptured(body)
       assert.equal(reading.malformedLines, 0, name)
       assert.deepEqual(reading.leftOut, [], name)
-      assert.ok(reading.capabilities.has('vllm'), name)
+      assert.ok(reading.capabilities.has('engine'), name)
     }
   })
 
   it('of 0.3 counts tokens and latencies, but no finished requests and no HTTP', { skip }, () => {
     const reading = readCaptured(pages.get('0.3.x-mixtral.prom'))
-    assert.deepEqual([...reading.capabilities], ['vllm'])
+    assert.deepEqual([...reading.capabilities], ['engine'])
     assert.equal(numberOf(reading, 'prompt_tokens'), 14_025)
     assert.equal(numberOf(reading, 'generation_tokens'), 58_149)
     // The first number of a histogram is the count at its lowest edge, 1 s.
@@ -307,8 +307,8 @@ describe('a page captured from a live server', () => {
   })
 
   it('of 0.5 counts finished requests, but neither HTTP nor errors', { skip }, () => {
-    const reading = readCaptured(pages.get('0.5.x-llama31-8b.prom'))
-    assert.deepEqual([...reading.capabilities], ['vllm', 'finished'])
+    const reading = readCaptured(pages.get('0.5.x-llama31-8b.prom'), '0.5.4')
+    assert.deepEqual([...reading.capabilities], ['engine'])
     assert.equal(numberOf(reading, 'requests_finished'), 6)
     assert.equal(numberOf(reading, 'planned_gpu_memory_ratio'), 0.9)
     assert.equal(reading.processStartSeconds, 1_723_656_838.94)
@@ -318,12 +318,12 @@ describe('a page captured from a live server', () => {
   })
 })
 
-function readCaptured(body: Buffer | undefined): Reading {
+function readCaptured(body: Buffer | undefined, version?: string): Reading {
   assert.ok(body !== undefined)
   const parser = new ExpositionParser({ maxSamples: 9_999, maxLabels: 64, maxLabelBytes: 4_096 })
   // One of the files lost its last line feed on its way into the fixture; the server wrote it.
   const page = body.at(-1) === 0x0a ? body : Buffer.concat([body, Buffer.from('\n')])
-  return new VllmDialect().translate(parser.parse(page, 'text'), { version: undefined })
+  return new VllmDialect().translate(parser.parse(page, 'text'), { version })
 }
 
 function numberOf({ channels, values }: Reading, instrument: string): number | undefined {

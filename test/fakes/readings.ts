@@ -21,8 +21,14 @@ export interface MadeSeries {
 
 export interface MadeReading {
   readonly version?: string
-  /** Unless given: `vllm` where anything but GPUs is measured, `http` where answers are counted. */
+  /**
+   * Unless given, those of the newest vLLM: `engine` where anything but GPUs is measured, `http` and
+   * `http-certain` where answers are counted, `engine-errors` where finished requests are.
+   */
   readonly capabilities?: readonly string[]
+  /** Unless given, the instruments of the series. */
+  readonly declared?: readonly InstrumentId[]
+  readonly blindSpots?: readonly string[]
   readonly malformedLines?: number
   readonly limitHits?: LimitHits
   readonly notes?: readonly string[]
@@ -115,15 +121,19 @@ export function reading(all: readonly MadeSeries[], rest: MadeReading = {}): Rea
     })
     values.push(...numbers)
   }
+  const made = all.map(({ instrument }) => instrument)
   const told: string[] = []
-  if (all.some(({ instrument }) => instruments[instrument].of !== 'gpu')) told.push('vllm')
-  if (all.some(({ instrument }) => instrument === 'http_answers')) told.push('http')
+  if (made.some((instrument) => instruments[instrument].of !== 'gpu')) told.push('engine')
+  if (made.includes('http_answers')) told.push('http', 'http-certain')
+  if (made.includes('requests_finished')) told.push('engine-errors')
   return {
     channels,
     values: Float64Array.from(values),
     processStartSeconds: undefined,
     version: rest.version,
     capabilities: new Set(rest.capabilities ?? told),
+    declared: new Set(rest.declared ?? made),
+    blindSpots: rest.blindSpots ?? [],
     malformedLines: rest.malformedLines ?? 0,
     limitHits: rest.limitHits ?? {},
     notes: rest.notes ?? [],

@@ -21,6 +21,8 @@ export const thresholds: Thresholds = {
 /** What is watched when a rule is asked. */
 export interface Scene {
   readonly engine?: readonly Attempt[]
+  /** A second target. */
+  readonly other?: readonly Attempt[]
   readonly gpu?: readonly Attempt[]
   readonly thresholds?: Partial<Thresholds>
   readonly fresh?: boolean
@@ -28,7 +30,7 @@ export interface Scene {
 
 /** What the built-in rule called `name` finds. */
 export function judge(name: AlertName, scene: Scene): readonly Finding[] {
-  const { engine, gpu, fresh = true } = scene
+  const { engine, other, gpu, fresh = true } = scene
   const rule = builtinRules.find((one) => one.name === name)
   assert.ok(rule !== undefined)
   const watch = (attempts: readonly Attempt[], of: typeof stateOf): Watched => {
@@ -37,7 +39,7 @@ export function judge(name: AlertName, scene: Scene): readonly Finding[] {
   }
   return rule.judge({
     atMs: 300_000,
-    targets: engine === undefined ? [] : [watch(engine, stateOf)],
+    targets: [engine, other].flatMap((one) => (one === undefined ? [] : [watch(one, stateOf)])),
     gpu: gpu === undefined ? undefined : watch(gpu, sourceStateOf),
     thresholds: { ...thresholds, ...scene.thresholds },
     windowMs: rule.windowMs,

@@ -6,6 +6,7 @@ const waiting = (count: number) => [read(0, [gauge('requests_waiting', count)])]
 const gpuRead = (...all: readonly MadeSeries[]) => [read(0, all, { target: 'gpu' })]
 const busy = (ratio: number) => gpuRead(gauge('gpu_utilization', ratio))
 const gpuSubject = { uuid: gpuUuid }
+const stranger = gauge('gpu_process_memory_used', 5, { pid: '1', process: 'trainer' })
 
 ruleTable(
   'VllmGpuUtilizationHigh',
@@ -21,6 +22,11 @@ ruleTable(
   [
     ['for a busy GPU that keeps up', { engine: waiting(0), gpu: busy(1) }, 'pass'],
     ['at the threshold', { engine: waiting(7), gpu: busy(0.95) }, 'pass'],
+    [
+      'for a GPU on which other programs run',
+      { engine: waiting(7), gpu: gpuRead(gauge('gpu_utilization', 0.99), stranger) },
+      'pass',
+    ],
     ['for a queue in front of a GPU at rest', { engine: waiting(7), gpu: busy(0.1) }, 'pass'],
     ['while vLLM cannot be read', { engine: [missed(0, 'timeout')], gpu: busy(1) }, 'unknown'],
     ['without GPUs', { engine: waiting(7) }],
@@ -69,6 +75,23 @@ ruleTable(
     [
       'below the threshold, though above the plan',
       { engine: planned(0.5), gpu: held(0.75) },
+      'pass',
+    ],
+    [
+      'for two that share a card and fill what both planned',
+      { engine: planned(0.45), other: planned(0.5), gpu: held(0.95) },
+      'pass',
+    ],
+    [
+      'for a card on which other programs run',
+      {
+        engine: planned(0.92),
+        gpu: gpuRead(
+          gauge('gpu_memory_used', 79 * gib),
+          gauge('gpu_memory_total', 80 * gib),
+          stranger,
+        ),
+      },
       'pass',
     ],
     ['where vLLM tells no plan', { engine: waiting(1), gpu: held(0.99) }, 'unknown'],

@@ -1,5 +1,5 @@
 import type { Attempt } from '../../src/reading.ts'
-import { counter, gauge, histogram, missed, read } from '../fakes/readings.ts'
+import { counter, gauge, histogram, type MadeReading, missed, read } from '../fakes/readings.ts'
 import { ruleTable } from '../fakes/rules.ts'
 
 const llama = { target: 'vllm', model_name: 'llama' }
@@ -83,15 +83,21 @@ ruleTable(
 )
 
 /** Answers and finished requests of five minutes, by their names. */
-function outcomes(of: Readonly<Record<string, number>>, version = '0.26.0'): readonly Attempt[] {
+function outcomes(
+  of: Readonly<Record<string, number>>,
+  rest: MadeReading = {},
+): readonly Attempt[] {
   const page = (share: number) =>
     Object.entries(of).map(([name, count]) =>
       name.endsWith('xx')
         ? counter('http_answers', count * share, { status: name })
         : counter('requests_finished', count * share, { reason: name }),
     )
-  return [read(0, page(0), { version }), read(300_000, page(1), { version })]
+  return [read(0, page(0), rest), read(300_000, page(1), rest)]
 }
+
+/** Bad requests are among the 5xx, so that only the engine's word is certain. */
+const uncertain = { capabilities: ['engine', 'engine-errors', 'http'] }
 
 ruleTable(
   'VllmErrorRatioHigh',
@@ -106,7 +112,7 @@ ruleTable(
     },
     {
       fails: 'for failures within streams that were answered with 200',
-      scene: { engine: outcomes({ '2xx': 200, stop: 190, error: 10 }, '0.20.0') },
+      scene: { engine: outcomes({ '2xx': 200, stop: 190, error: 10 }, uncertain) },
       summary: '5 % of 200 requests failed in the last 5 m (allowed 1 %)',
       evidence: { error_ratio: 0.05, failed: 10, failed_at_most: 10, requests: 200 },
       subject: { target: 'vllm' },
@@ -116,13 +122,17 @@ ruleTable(
     ['at exactly the threshold', { engine: outcomes({ '2xx': 99, '5xx': 1 }) }, 'pass'],
     ['for 4xx', { engine: outcomes({ '2xx': 50, '4xx': 950, '5xx': 0 }) }, 'pass'],
     [
-      'for bad requests that a version counts as 5xx',
-      { engine: outcomes({ '2xx': 50, '5xx': 50, stop: 50, error: 0 }, '0.20.0') },
+      'for bad requests that are counted as 5xx',
+      { engine: outcomes({ '2xx': 50, '5xx': 50, stop: 50, error: 0 }, uncertain) },
       'pass',
     ],
     ['for few requests, all failed', { engine: outcomes({ '2xx': 0, '5xx': 19 }) }, 'unknown'],
     ['while idle', { engine: outcomes({ '2xx': 0, '5xx': 0 }) }, 'unknown'],
-    ['where nothing tells failures', { engine: outcomes({ stop: 99 }, '0.8.2') }, 'unknown'],
+    [
+      'where nothing tells failures',
+      { engine: outcomes({ stop: 99 }, { capabilities: ['engine'] }) },
+      'unknown',
+    ],
     ['on old data', { engine: outcomes({ '2xx': 0, '5xx': 99 }), fresh: false }, 'unknown'],
     ['of a target never read', { engine: [missed(0, 'refused')] }, 'unknown'],
   ],
@@ -147,6 +157,17 @@ ruleTable(
       // 900 tokens in 60 s; 2 + 3 requests.
       summary: '15.0 tokens/s while 5 requests are pending (floor 100)',
       evidence: { generation_tokens_per_second: 15, requests_pending: 5 },
+      subject: { target: 'vllm' },
+    },
+    {
+      fails: 'where tokens are declared and none was ever made',
+      scene: {
+        engine: [0, 60_000].map((atMs) =>
+          read(atMs, [gauge('requests_running', 1)], { declared: ['generation_tokens'] }),
+        ),
+      },
+      summary: '0.0 tokens/s while 1 requests are pending (floor 100)',
+      evidence: { generation_tokens_per_second: 0, requests_pending: 1 },
       subject: { target: 'vllm' },
     },
   ],

@@ -70,7 +70,7 @@ describe('the state of a target', () => {
       'idle',
     ],
     [
-      'is unknown for a page without anything of vLLM',
+      'is unknown for a page without anything of the engine',
       [read(0, [], { capabilities: [] })],
       'unknown',
     ],
@@ -107,7 +107,7 @@ describe('the state of a target', () => {
 describe('the state of the GPU source', () => {
   const gpus = (atMs: number) => read(atMs, [gauge('gpu_lost', 0)], { target: 'gpu' })
 
-  it('is serving while it yields readings, without anything of vLLM', () => {
+  it('is serving while it yields readings, without anything of an engine', () => {
     assert.equal(sourceStateOf(remembered([gpus(0)]), true), 'serving')
     assert.equal(sourceStateOf(remembered([gpus(0)]), false), 'unknown')
   })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { GaugeId } from '../../src/instruments.ts'
 import type { Attempt, Labels } from '../../src/reading.ts'
-import { gpuSignals, plannedMemory, runsEngine } from '../../src/signals/gpu.ts'
+import { gpuSignals, plannedMemory, plannedShare, runsEngine } from '../../src/signals/gpu.ts'
 import { gauge, type MadeSeries, missed, read } from '../fakes/readings.ts'
 import { measure, only, remembered, written } from '../fakes/signals.ts'
 
@@ -163,10 +163,23 @@ describe('the planned memory', () => {
     }
   })
 
-  it('is absent where targets planned different shares, and there where they agree', () => {
+  it('is absent where targets planned different shares, or may share a card', () => {
     const gpu = remembered([gpuRead(...cards)])
-    assert.deepEqual(of(gpu, [planning(0.5, 'a'), planning(0.25, 'b')]), {})
-    assert.equal(Object.keys(of(gpu, [planning(0.5, 'a'), planning(0.5, 'b')])).length, 2)
+    assert.deepEqual(of(gpu, [planning(0.75, 'a'), planning(0.5, 'b')]), {})
+    assert.deepEqual(of(gpu, [planning(0.5, 'a'), planning(0.5, 'b')]), {})
+    // No card has room for two of these, so each is on cards of its own.
+    assert.equal(Object.keys(of(gpu, [planning(0.75, 'a'), planning(0.75, 'b')])).length, 2)
+  })
+
+  it('of several targets together is at most the largest sum that a card has room for', () => {
+    const together = (...shares: readonly number[]) =>
+      plannedShare(shares.map((share, index) => planning(share, `t${index}`)))
+    assert.equal(together(), undefined)
+    assert.deepEqual(together(0.92), { share: 0.92, exact: true })
+    assert.deepEqual(together(0.92, 0.92), { share: 0.92, exact: true })
+    assert.deepEqual(together(0.45, 0.45), { share: 0.9, exact: false })
+    // 0.6 + 0.3 = 0.9 and 0.6 + 0.25 = 0.85; all three are 1.15, too much.
+    assert.deepEqual(together(0.6, 0.3, 0.25), { share: 0.9, exact: false })
   })
 
   it('is absent without a plan, without GPUs, and once vLLM cannot be read', () => {

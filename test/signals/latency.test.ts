@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import type { Attempt } from '../../src/reading.ts'
 import { formatEdge, latencySignals } from '../../src/signals/latency.ts'
 import { thresholdNotes } from '../../src/signals/thresholds.ts'
-import { histogram, missed, read } from '../fakes/readings.ts'
+import { gauge, histogram, missed, read } from '../fakes/readings.ts'
 import { familyNames, measure, only, remembered, signalSettings } from '../fakes/signals.ts'
 
 const bounds = [1, 2, 5, 10]
@@ -167,6 +167,43 @@ describe('the absence of a latency', () => {
     const found = measure(latencySignals, aMinute)
     assert.deepEqual(only(found, 'tpot_seconds', 'tpot_seconds_count'), {
       [`tpot_seconds{${llama}}`]: 'no-data',
+    })
+  })
+
+  describe('of a histogram that is declared and has no series yet', () => {
+    // A gauge alone is enough for the model to be known.
+    const page = [gauge('requests_running', 0)]
+    const rest = { declared: ['e2e_latency'] } as const
+    const found = measure(latencySignals, [read(0, page, rest), read(60_000, page, rest)])
+
+    it('has no traffic for its reason, while observations and totals are 0', () => {
+      assert.deepEqual(only(found, 'e2e_latency_seconds', 'e2e_latency_over_threshold_ratio'), {
+        [sample('0.5')]: 'no-traffic',
+        [sample('0.99')]: 'no-traffic',
+        [`e2e_latency_over_threshold_ratio{model_name="llama",target="vllm",threshold="10",window="1m"}`]:
+          'no-traffic',
+      })
+      assert.equal(found[observed], 0)
+      assert.equal(found[`e2e_latency_seconds_sum{${llama}}`], 0)
+      assert.equal(found[`e2e_latency_seconds_count{${llama}}`], 0)
+    })
+
+    it('has no buckets, whose edges are not known yet, and no data where it is not declared', () => {
+      const merged = ['_bucket', '_sum', '_count'].map(
+        (part) => `e2e_latency_merged_seconds${part}`,
+      )
+      assert.deepEqual(only(found, ...merged), {})
+      assert.deepEqual(only(found, 'ttft_seconds', 'ttft_window_observations'), {
+        [`ttft_seconds{${llama}}`]: 'no-data',
+      })
+    })
+
+    it('has no data before there is an increment, and is not taken for nothing on a torn page', () => {
+      const first = measure(latencySignals, [read(0, page, rest)])
+      assert.deepEqual([first[sample('0.5')], first[observed]], ['no-data', 'no-data'])
+      const torn = { ...rest, malformedLines: 1 }
+      const attempts = [read(0, page, rest), read(60_000, page, torn)]
+      assert.equal(measure(latencySignals, attempts)[`e2e_latency_seconds{${llama}}`], 'no-data')
     })
   })
 

@@ -3,8 +3,14 @@ import { describe, it } from 'node:test'
 import type { Attempt } from '../../src/reading.ts'
 import { blindSpotsOf, errorSignals, failuresOf } from '../../src/signals/errors.ts'
 import { trafficSignals } from '../../src/signals/traffic.ts'
-import { isAtLeast, parseVersion } from '../../src/signals/version.ts'
-import { counter, type MadeReading, type MadeSeries, missed, read } from '../fakes/readings.ts'
+import {
+  counter,
+  gauge,
+  type MadeReading,
+  type MadeSeries,
+  missed,
+  read,
+} from '../fakes/readings.ts'
 import { familyNames, measure, only, remembered, signalSettings } from '../fakes/signals.ts'
 
 const llama = 'model_name="llama",target="vllm"'
@@ -73,6 +79,74 @@ describe('traffic', () => {
   })
 })
 
+describe('what is declared and has no series yet', () => {
+  const declared = [
+    'requests_finished',
+    'generation_tokens',
+    'prefix_cache_queries',
+    'prefix_cache_hits',
+  ] as const
+  // A gauge alone is enough for the model to be known.
+  const page = [gauge('requests_running', 0)]
+  const measureIdle = (rest: MadeReading, capabilities: readonly string[] = ['engine']) => {
+    const idle = { declared, capabilities, ...rest }
+    const signals = [...trafficSignals, ...errorSignals]
+    return measure(signals, [read(0, page, idle), read(10_000, page, idle)])
+  }
+
+  it('has rates of 0 and ratios without traffic', () => {
+    const found = measureIdle({})
+    assert.equal(found[`requests_per_second{${overOneMinute}}`], 0)
+    assert.equal(found[`generation_tokens_per_second{${overOneMinute}}`], 0)
+    assert.equal(found[`prefix_cache_hit_ratio{${overOneMinute}}`], 'no-traffic')
+    assert.equal(found['requests_ended_total{target="vllm"}'], 0)
+  })
+
+  it('is no word for what is not declared', () => {
+    const found = measureIdle({})
+    assert.equal(found[`prompt_tokens_per_second{${overOneMinute}}`], 'no-data')
+    assert.equal(found[`spec_decode_acceptance_ratio{${overOneMinute}}`], 'no-data')
+    const none = measureIdle({ declared: [] })
+    assert.equal(none[`requests_per_second{${overOneMinute}}`], 'no-data')
+    assert.equal('requests_ended_total{target="vllm"}' in none, false)
+  })
+
+  it('has an error ratio without traffic, and no failures so far', () => {
+    const found = measureIdle({}, ['engine', 'engine-errors'])
+    assert.equal(found[ratioName], 'no-traffic')
+    const failed = 'requests_failed_total{model_name="llama",reason="engine_error",target="vllm"}'
+    assert.equal(found[failed], 0)
+  })
+
+  const lossy: readonly [string, MadeReading][] = [
+    ['lost a line', { malformedLines: 1 }],
+    ['lost a line to a limit', { limitHits: { labels: 1 } }],
+  ]
+  for (const [what, rest] of lossy) {
+    it(`is not taken for nothing on a page that ${what}`, () => {
+      assert.equal(measureIdle(rest)[`requests_per_second{${overOneMinute}}`], 'no-data')
+    })
+  }
+
+  it('is not taken for nothing once series found no room', () => {
+    const crowded = { declared, limitHits: { series: 1 } }
+    const attempts = [read(0, page, crowded), read(10_000, page, { declared })]
+    const found = measure(trafficSignals, attempts)
+    assert.equal(found[`requests_per_second{${overOneMinute}}`], 'no-data')
+  })
+
+  it('grows from 0 by what the first series brings', () => {
+    const rest = { declared }
+    const found = measure(trafficSignals, [
+      read(0, page, rest),
+      read(10_000, page, rest),
+      read(20_000, [...page, counter('requests_finished', 30, { reason: 'stop' })], rest),
+    ])
+    // 30 requests in 20 s.
+    assert.equal(found[`requests_per_second{${overOneMinute}}`], 1.5)
+  })
+})
+
 describe('a ratio of two counters', () => {
   const name = `prefix_cache_hit_ratio{${overOneMinute}}`
   const cache = (queries: number, hits: number) => [
@@ -131,6 +205,12 @@ function grown(gained: Counted, rest: MadeReading = {}): readonly Attempt[] {
   return [read(0, counts(nothing), rest), read(30_000, counts(gained), rest)]
 }
 
+/** Who tells failures: the server alone, the engine alone, both, and both where 5xx holds bad requests. */
+const byServer = ['engine', 'http', 'http-certain']
+const byEngine = ['engine', 'engine-errors']
+const byBoth = [...byServer, 'engine-errors']
+const uncertain = ['engine', 'http', 'engine-errors']
+
 const ratioName = 'error_ratio{target="vllm",window="1m"}'
 const upperName = 'error_ratio_upper_bound{target="vllm",window="1m"}'
 
@@ -143,67 +223,53 @@ describe('the error ratio', () => {
   // 970 + 30 answers ended, the 4xx left out; 30 were 5xx and 20 failed in the engine.
   const both: Counted = { '2xx': 970, '4xx': 50, '5xx': 30, stop: 950, error: 20 }
   const { error: _, ...withoutError } = both
-  const rows: readonly [string, string | undefined, Counted, number, number][] = [
+  const rows: readonly [string, readonly string[], Counted, number, number][] = [
     // Without the engine's word 5xx is all there is: 30 ÷ 1,000.
-    ['takes 5xx alone before the engine names failures', '0.8.5', withoutError, 0.03, 0.03],
-    ['takes 5xx alone in the last version before it', '0.12.0', withoutError, 0.03, 0.03],
+    ['takes 5xx alone where the engine names no failures', byServer, withoutError, 0.03, 0.03],
     // The larger of 20 and 30, and their sum, ÷ 1,000.
-    ['takes the larger count once the engine names failures', '0.13.0', both, 0.03, 0.05],
-    ['takes the larger count up to 0.16', '0.16.2', both, 0.03, 0.05],
+    ['takes the larger count where both are certain', byBoth, both, 0.03, 0.05],
+    // The larger of 40 and 30, and their sum, ÷ 1,000.
     [
       'takes the larger count also where it is the engine’s',
-      '0.16.2',
+      byBoth,
       { ...both, error: 40 },
       0.04,
       0.07,
     ],
-    // From 0.17 to 0.25 bad requests are among the 5xx.
-    ['trusts the engine alone from 0.17', '0.17.0', both, 0.02, 0.05],
-    ['trusts the engine alone up to 0.25', '0.25.1', both, 0.02, 0.05],
-    ['takes the larger count again from 0.26', '0.26.0', both, 0.03, 0.05],
-    ['reads the number of a candidate', '0.26.0rc1', both, 0.03, 0.05],
-    ['counts a later major version as newer', '1.2.0', both, 0.03, 0.05],
-    ['counts an unknown version as the newest', undefined, both, 0.03, 0.05],
-    ['counts a build without a release as the newest', '0.1.dev12+gdeadbeef', both, 0.03, 0.05],
-    ['counts a version without numbers as the newest', 'nightly', both, 0.03, 0.05],
-    ['never counts 4xx', '0.26.0', { '2xx': 10, '4xx': 990, stop: 10, error: 0 }, 0, 0],
-    [
-      'is 0, and not absent, where nothing failed',
-      '0.26.0',
-      { '2xx': 10, stop: 10, error: 0 },
-      0,
-      0,
-    ],
+    // Bad requests are among the 30.
+    ['trusts the engine alone where 5xx is uncertain', uncertain, both, 0.02, 0.05],
+    ['trusts nobody where 5xx is uncertain and all there is', ['http'], withoutError, 0, 0.03],
+    ['never counts 4xx', byBoth, { '2xx': 10, '4xx': 990, stop: 10, error: 0 }, 0, 0],
+    ['is 0, and not absent, where nothing failed', byBoth, { '2xx': 10, stop: 10, error: 0 }, 0, 0],
     // Without HTTP answers the finished requests ended: 20 of 100.
     [
       'is taken of finished requests where answers are not counted',
-      '0.20.0',
+      byEngine,
       { stop: 80, error: 20 },
       0.2,
       0.2,
     ],
     // 3 failures of the engine, of which 2 were answered so far.
-    ['is never above 1', '0.26.0', { '2xx': 0, '5xx': 2, stop: 0, error: 3 }, 1, 1],
+    ['is never above 1', byBoth, { '2xx': 0, '5xx': 2, stop: 0, error: 3 }, 1, 1],
   ]
-  for (const [claim, version, gained, certain, possible] of rows) {
-    it(`${claim} (${version ?? 'none'})`, () => {
-      const rest = version === undefined ? {} : { version }
-      assert.deepEqual(ratios(grown(gained, rest)), [certain, possible])
+  for (const [claim, capabilities, gained, certain, possible] of rows) {
+    it(claim, () => {
+      assert.deepEqual(ratios(grown(gained, { capabilities })), [certain, possible])
     })
   }
 
   it('takes the larger and the sum over the whole window, not scrape by scrape', () => {
     const at = (atMs: number, answered: number, failed: number, dead: number) =>
       read(atMs, counts({ '2xx': answered, '5xx': dead, stop: 0, error: failed }), {
-        version: '0.26.0',
+        capabilities: byBoth,
       })
     // The same ten failures, seen by the engine before the answers were counted: 10 ÷ (90 + 10).
     const attempts = [at(0, 0, 0, 0), at(10_000, 45, 10, 0), at(20_000, 90, 10, 10)]
     assert.deepEqual(ratios(attempts), [0.1, 0.2])
   })
 
-  it('is absent where a version tells nothing of failures, and says why', () => {
-    const target = remembered(grown({ stop: 100 }, { version: '0.8.2' }))
+  it('is absent where nothing tells of failures, and says why', () => {
+    const target = remembered(grown({ stop: 100 }, { capabilities: ['engine'] }))
     const [ratio] = errorSignals.flatMap((one) =>
       one.measure({ target, settings: signalSettings, fresh: true }),
     )
@@ -212,7 +278,7 @@ describe('the error ratio', () => {
       kind: 'absent',
       why: 'no-data',
       detail:
-        'this version counts neither HTTP answers nor requests that the engine failed: only a probe could tell',
+        'neither HTTP answers nor requests that the engine failed are counted: only a probe could tell',
     })
   })
 
@@ -222,7 +288,7 @@ describe('the error ratio', () => {
   })
 
   it('has no traffic, and not no data, while a counter is declared that has no series yet', () => {
-    const rest = { version: '0.10.0', capabilities: ['vllm', 'http'] }
+    const rest = { capabilities: byServer }
     const page = counts({ stop: 0 })
     assert.deepEqual(ratios([read(0, page, rest), read(30_000, page, rest)]), [
       'no-traffic',
@@ -243,115 +309,65 @@ describe('the error ratio', () => {
 })
 
 describe('the totals behind the error ratio', () => {
-  const totals = (gained: Counted, version: string) =>
+  const totals = (gained: Counted, capabilities: readonly string[]) =>
     only(
-      measure(errorSignals, grown(gained, { version })),
+      measure(errorSignals, grown(gained, { capabilities })),
       'requests_ended_total',
       'requests_failed_total',
     )
   const ended = 'requests_ended_total{target="vllm"}'
-  const byEngine = 'requests_failed_total{model_name="llama",reason="engine_error",target="vllm"}'
-  const byServer = 'requests_failed_total{reason="http_5xx",target="vllm"}'
+  const inEngine = 'requests_failed_total{model_name="llama",reason="engine_error",target="vllm"}'
+  const inServer = 'requests_failed_total{reason="http_5xx",target="vllm"}'
 
   it('are told by who says so, the server’s without a model', () => {
-    const found = totals({ '2xx': 90, '4xx': 7, '5xx': 10, stop: 92, error: 8 }, '0.26.0')
-    assert.deepEqual(found, { [ended]: 100, [byEngine]: 8, [byServer]: 10 })
+    const found = totals({ '2xx': 90, '4xx': 7, '5xx': 10, stop: 92, error: 8 }, byBoth)
+    assert.deepEqual(found, { [ended]: 100, [inEngine]: 8, [inServer]: 10 })
   })
 
-  it('leave out what the version cannot tell, and never write 0 in its place', () => {
-    assert.deepEqual(totals({ '2xx': 90, '5xx': 10, stop: 95 }, '0.10.0'), {
+  it('leave out what cannot be told, and never write 0 in its place', () => {
+    assert.deepEqual(totals({ '2xx': 90, '5xx': 10, stop: 95 }, byServer), {
       [ended]: 100,
-      [byServer]: 10,
+      [inServer]: 10,
     })
-    assert.deepEqual(totals({ stop: 95, error: 5 }, '0.20.0'), { [ended]: 100, [byEngine]: 5 })
-    assert.deepEqual(totals({ stop: 95 }, '0.8.2'), { [ended]: 95 })
+    assert.deepEqual(totals({ stop: 95, error: 5 }, byEngine), { [ended]: 100, [inEngine]: 5 })
+    assert.deepEqual(totals({ stop: 95 }, ['engine']), { [ended]: 95 })
   })
 
   it('stay when the windows are stale', () => {
     const attempts = grown({ '2xx': 3, '5xx': 1, stop: 3, error: 1 })
     const late = measure(errorSignals, attempts, { fresh: false })
     assert.equal(late[ended], 4)
-    assert.equal(late[byServer], 1)
+    assert.equal(late[inServer], 1)
   })
 })
 
 describe('the failures of a stretch', () => {
   it('keep certain and possible ones apart', () => {
     const target = remembered(
-      grown({ '2xx': 96, '5xx': 4, stop: 97, error: 3 }, { version: '0.17.1' }),
+      grown({ '2xx': 96, '5xx': 4, stop: 97, error: 3 }, { capabilities: uncertain }),
     )
     const view = target.view(60_000)
     assert.ok(view !== undefined)
-    assert.deepEqual(failuresOf(target, view), { ended: 100, certain: 3, possible: 7 })
+    const seen = { kind: 'seen', ended: 100, certain: 3, possible: 7 }
+    assert.deepEqual(failuresOf(target, view), seen)
   })
 })
 
-describe('the blind spots of a version', () => {
-  const rows: readonly [string, string, Counted, readonly RegExp[]][] = [
-    [
-      'are aborts and 401 in the newest',
-      '0.26.0',
-      { '2xx': 1, stop: 1, error: 0 },
-      [/aborted/, /401/],
-    ],
-    [
-      'are also bad requests counted as 5xx in between',
-      '0.20.0',
-      { '2xx': 1, stop: 1, error: 0 },
-      [/aborted/, /401/, /bad requests as 5xx/],
-    ],
-    [
-      'no longer hold failures within a stream from 0.13',
-      '0.13.0',
-      { '2xx': 1, stop: 1 },
-      [/aborted/, /401/],
-    ],
-    [
-      'are also failures within a stream before the engine names failures',
-      '0.12.0',
-      { '2xx': 1, stop: 1 },
-      [/aborted/, /401/, /streamed/],
-    ],
-    [
-      'are all failures where nothing is counted',
-      '0.6.0',
-      { stop: 1 },
-      [/cannot be seen/, /aborted/],
-    ],
-  ]
-  for (const [claim, version, page, spots] of rows) {
-    it(claim, () => {
-      const found = blindSpotsOf(remembered(grown(page, { version })))
-      assert.equal(found.length, spots.length, found.join('\n'))
-      for (const [position, spot] of spots.entries()) assert.match(found[position] ?? '', spot)
-    })
-  }
+describe('the blind spots of a target', () => {
+  const spots = (...blindSpots: readonly string[]) => ({ blindSpots })
+
+  it('are those that the last good reading tells of', () => {
+    const attempts = [
+      read(0, [], spots('of the version before')),
+      read(30_000, [], spots('one', 'other')),
+      missed(60_000, 'refused'),
+    ]
+    assert.deepEqual(blindSpotsOf(remembered(attempts)), ['one', 'other'])
+  })
 
   it('are not spoken of before anything was read', () => {
     assert.deepEqual(blindSpotsOf(remembered([missed(0, 'refused')])), [])
   })
-})
-
-describe('a version', () => {
-  const rows: readonly [string | undefined, readonly [number, number, number], boolean][] = [
-    ['0.17.0', [0, 17, 0], true],
-    ['0.16.9', [0, 17, 0], false],
-    ['0.8.5.post1', [0, 8, 5], true],
-    ['0.8.5.post1', [0, 8, 6], false],
-    ['v0.9.1', [0, 10, 0], false],
-    ['0.17', [0, 17, 0], true],
-    ['1.0.0', [0, 26, 0], true],
-    ['0.26.0', [1, 0, 0], false],
-    ['0.11.1.dev3+g1234567.cu128', [0, 13, 0], false],
-    [undefined, [99, 0, 0], true],
-    ['', [99, 0, 0], true],
-    ['0.1.dev1+g0123', [99, 0, 0], true],
-  ]
-  for (const [text, than, expected] of rows) {
-    it(`"${text ?? 'none'}" is ${expected ? '' : 'not '}at least ${than.join('.')}`, () => {
-      assert.equal(isAtLeast(parseVersion(text), than), expected)
-    })
-  }
 })
 
 describe('the families of traffic and errors', () => {

@@ -265,3 +265,35 @@ describe('a redirect', () => {
     })
   }
 })
+
+describe('a mistake in the program, made while it asks for the version', () => {
+  /** Credentials of which the second look at their file is a mistake: the first one is for the scrape. */
+  async function onceMistaken(): Promise<TargetAuth> {
+    const folder = await mkdtemp(join(tmpdir(), 'vllm-vitals-'))
+    cleanups.push(() => rm(folder, { recursive: true }))
+    const path = join(folder, 'token')
+    writeFileSync(path, 's3cr3t')
+    let looks = 0
+    return {
+      kind: 'bearer',
+      get tokenFile() {
+        looks += 1
+        return looks === 2 ? '\0' : path
+      },
+    }
+  }
+
+  it('is told by the collection that waits for it, once', async () => {
+    const server = await serve(body(page))
+    const source = engine(server.origin, { auth: await onceMistaken() })
+    await assert.rejects(source.collect(signal), TypeError)
+    assert.ok(instrumentsOf(await source.collect(signal)).length > 0)
+  })
+
+  it('is told by the next good scrape where the one beside it failed, and is never unhandled', async () => {
+    const server = await serve((response) => response.writeHead(503).end(), body(page))
+    const source = engine(server.origin, { auth: await onceMistaken() })
+    assert.equal((await failure(source)).code, 'status')
+    await assert.rejects(source.collect(signal), TypeError)
+  })
+})

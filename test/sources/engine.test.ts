@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, it } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { CollectError } from '../../src/errors.ts'
 import type { Exposition } from '../../src/exposition/exposition.ts'
 import type { Reading } from '../../src/reading.ts'
@@ -101,6 +102,14 @@ const good: Pages = {
 
 function count(asked: readonly string[], path: string): number {
   return asked.filter((each) => each === path).length
+}
+
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  const endMs = performance.now() + 4_000
+  while (!(await holds())) {
+    if (performance.now() > endMs) assert.fail(`expected ${what}`)
+    await delay(5)
+  }
 }
 
 async function probeOf(source: Source) {
@@ -243,6 +252,57 @@ describe('the version of an engine', () => {
       await clock.jump(1)
       await source.collect(signal)
       assert.equal(count(server.asked, '/version'), 2)
+    })
+  }
+
+  it('is waited for once in a life: a question put again does not hold up a scrape', {
+    timeout: 5_000,
+  }, async () => {
+    const held: ServerResponse[] = []
+    let answer: (response: ServerResponse) => unknown = (response) => response.writeHead(500).end()
+    const server = await serve({ ...good, '/version': (response) => answer(response) })
+    // Far beyond the end of the test: what waits for an answer that never comes does not pass it.
+    const { source, clock } = engine(server.origin, { timeoutMs: 60_000 })
+    assert.equal((await source.collect(signal)).version, undefined)
+    answer = (response) => held.push(response)
+    await clock.jump(60_000)
+    assert.equal((await source.collect(signal)).version, undefined)
+    await until('the second question', () => held.length === 1)
+    // It is still under way, and no other is put beside it.
+    await clock.jump(60_000)
+    assert.equal((await source.collect(signal)).version, undefined)
+    held[0]?.end('{"version": "0.10.0"}')
+    await until('the answer', async () => (await source.collect(signal)).version === '0.10.0')
+    assert.equal(count(server.asked, '/version'), 2)
+    source.newLife()
+    answer = (response) => setTimeout(() => response.end('{"version": "0.11.0"}'), 100)
+    assert.equal((await source.collect(signal)).version, '0.11.0')
+  })
+
+  const unheard: readonly (readonly [claim: string, firstVersion: number, metrics: number])[] = [
+    // The scrape fails at once, and what fails does not wait for the version.
+    ['the first question', 0, 503],
+    ['a question put again', 500, 200],
+  ]
+  for (const [claim, firstVersion, metrics] of unheard) {
+    it(`is given up with the source, where ${claim} hangs`, { timeout: 5_000 }, async () => {
+      const versions = [firstVersion]
+      const server = await serve({
+        '/metrics': (response) => response.writeHead(metrics).end('a 1\n'),
+        '/version': (response) => {
+          const status = versions.shift() ?? 0
+          if (status > 0) response.writeHead(status).end()
+        },
+      })
+      const { source, clock } = engine(server.origin, { timeoutMs: 60_000 })
+      await source.collect(signal).catch(() => {})
+      if (firstVersion > 0) {
+        await clock.jump(60_000)
+        await source.collect(signal)
+      }
+      const asked = firstVersion > 0 ? 2 : 1
+      await until('the question', () => count(server.asked, '/version') === asked)
+      await source.close()
     })
   }
 

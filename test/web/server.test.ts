@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { connect, createServer as createNetServer, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { afterEach, describe, it } from 'node:test'
@@ -77,6 +76,7 @@ async function send(port: number, request: string | Buffer): Promise<Peer> {
 
 const host = 'Host: a\r\n'
 const last = `${host}Connection: close\r\n\r\n`
+const livez = `GET /livez HTTP/1.1\r\n${last}`
 
 function assertBetween(found: number, least: number, most: number): void {
   assert.ok(found >= least && found <= most, `expected ${least} to ${most}, found ${found}`)
@@ -129,7 +129,7 @@ describe('a request on the wire', () => {
     it(`${claim} is answered with ${status ?? 'an end'}, and the server lives on`, async () => {
       const port = portOf(await start())
       assert.equal((await send(port, request)).status, status)
-      assert.equal((await send(port, `GET /livez HTTP/1.1\r\n${last}`)).status, '200')
+      assert.equal((await send(port, livez)).status, '200')
     })
   }
 
@@ -219,25 +219,30 @@ describe('a peer that takes its time', () => {
 })
 
 describe('connections beyond the limit', () => {
-  it('are refused at once, told once, and taken again when there is room', async () => {
-    const lines: LoggedLine[] = []
-    const limits = { ...short, maxConnections: 4, headersTimeoutMs: 2_000, requestTimeoutMs: 2_000 }
-    const port = portOf(await start({ limits, log: keepingLog(lines) }))
-    const held = Array.from({ length: 4 }, () => new Peer(port))
-    await Promise.all(held.map(({ socket }) => once(socket, 'connect')))
-    for (let more = 0; more < 3; more += 1) {
-      const refused = await send(port, `GET /livez HTTP/1.1\r\n${last}`)
-      assert.equal(refused.text, '')
-      assertBetween(await refused.gone, 0, 500)
-    }
-    assert.deepEqual(lines, [
-      { level: 'warn', message: 'connection refused', fields: { maxConnections: 4 } },
-    ])
-    for (const peer of held) peer.socket.destroy()
-    await Promise.all(held.map((peer) => peer.gone))
-    await delay(20)
-    assert.equal((await send(port, `GET /livez HTTP/1.1\r\n${last}`)).status, '200')
-  })
+  for (const [where, listen] of [
+    ['of one address', loopback],
+    ['of two addresses together', [...loopback, ...loopback]],
+  ] as const) {
+    it(`${where} are refused at once, told once, and taken again when there is room`, async () => {
+      const lines: LoggedLine[] = []
+      const limits = { maxConnections: 4 }
+      const server = await start({ listen, limits, log: keepingLog(lines) })
+      const [first = 0, last = first] = listen.map((_, index) => portOf(server, index))
+      const held = [first, first, first, last].map((port) => new Peer(port))
+      for (const { socket } of held) socket.write(`GET /livez HTTP/1.1\r\n${host}\r\n`)
+      await until('all to be served', () => held.every(({ status }) => status === '200'))
+      for (const port of [first, last, first]) {
+        const refused = await send(port, livez)
+        assert.equal(refused.text, '')
+        assertBetween(await refused.gone, 0, 500)
+      }
+      assert.deepEqual(lines, [{ level: 'warn', message: 'connection refused', fields: limits }])
+      held[0]?.socket.destroy()
+      await held[0]?.gone
+      await delay(20)
+      assert.equal((await send(last, livez)).status, '200')
+    })
+  }
 
   it('are those after 256 by default', () => {
     assert.equal(defaultWebLimits.maxConnections, 256)
@@ -251,8 +256,6 @@ const hasIpv6 = Object.values(networkInterfaces()).some((addresses) =>
 const needsIpv6 = { skip: !hasIpv6 && 'needs IPv6' }
 
 describe('the addresses that are listened on', () => {
-  const livez = `GET /livez HTTP/1.1\r\n${last}`
-
   it('all answer, and all have the limits', async () => {
     const server = await start({ listen: [...loopback, ...loopback, ...loopback] })
     assert.equal(new Set(server.urls).size, 3)
@@ -340,7 +343,7 @@ describe('closing', () => {
     peer.socket.write(`POST /-/reload HTTP/1.1\r\n${host}\r\n`)
     await delay(50)
     const closed = server.close()
-    assert.equal((await send(port, `GET /livez HTTP/1.1\r\n${last}`)).text, '')
+    assert.equal((await send(port, livez)).text, '')
     finish()
     await closed
     await peer.gone

@@ -203,6 +203,15 @@ describe('memory', () => {
     assert.equal(target.tally.limitHits.get('series'), undefined)
   })
 
+  it('counts a page that was refused for a limit under its name', () => {
+    const target = windowsOf(minuteMs)
+    const refused = { ...missed(0), code: 'limit', limit: 'samples' } as const
+    target.record(refused)
+    target.record({ ...missed(5_000), code: 'limit' })
+    assert.deepEqual([...target.tally.limitHits], [['samples', 1]])
+    assert.equal(target.tally.failures.get('limit'), 2)
+  })
+
   it('has no room for more than 2,000 series at once, and counts what found none', () => {
     const target = windowsOf(minuteMs)
     const page = Array.from({ length: 2_100 }, (_, index) => finished(`${index}`, 1))
