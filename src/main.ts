@@ -144,14 +144,7 @@ async function operate(
   const { log, flush } = createLogger(config.log)
   for (const warning of warnings) log.warn({ warning }, 'configuration deserves a look')
   const ending = new AbortController()
-  const signalled = new Promise<string>((resolve) => {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => resolve(name))
-  })
   let daemon: Daemon | undefined
-  let tellStarted: (daemon: Daemon) => void = () => {}
-  const started = new Promise<Daemon>((resolve) => {
-    tellStarted = resolve
-  })
   const notifier = startNotify({
     env: process.env,
     log,
@@ -160,23 +153,18 @@ async function operate(
     alive: () => daemon?.alive() ?? true,
     pid: process.pid,
   })
-  const reloader = new Reloader({ log, notifier, read, started })
-  process.on('SIGHUP', () => {
-    // Told in the log and in a metric; nobody waits for the answer to a signal.
-    reloader.reload().catch((error: unknown) => {
-      if (!(error instanceof ConfigError)) throw error
-    })
+  const started = startDaemon({
+    config,
+    log,
+    clock: systemClock,
+    about: { version, revision, nodeVersion: process.version },
+    reload: () => reloader.reload(),
   })
+  const reloader = new Reloader({ log, notifier, read, started })
+  const signalled = heed(reloader)
   let code: number = exitCodes.ended
   try {
-    daemon = await startDaemon({
-      config,
-      log,
-      clock: systemClock,
-      about: { version, revision, nodeVersion: process.version },
-      reload: () => reloader.reload(),
-    })
-    tellStarted(daemon)
+    daemon = await started
     notifier.ready()
     const { urls } = daemon
     log.info({ urls, version, targets: config.targets.map(({ name }) => name) }, 'daemon is up')
@@ -193,6 +181,19 @@ async function operate(
   log.info({ code }, 'daemon has stopped')
   await flush(flushWithinMs)
   return code
+}
+
+/** Reloads at SIGHUP, and resolves with the name of the signal that asks for the end. */
+function heed(reloader: Reloader): Promise<string> {
+  process.on('SIGHUP', () => {
+    // Told in the log and in a metric; nobody waits for the answer to a signal.
+    reloader.reload().catch((error: unknown) => {
+      if (!(error instanceof ConfigError)) throw error
+    })
+  })
+  return new Promise((resolve) => {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => resolve(name))
+  })
 }
 
 async function within(ms: number, work: Promise<unknown>, log: Log): Promise<void> {
