@@ -1,12 +1,11 @@
 import type { Clock } from './clock.ts'
 import type { Config } from './config/schema.ts'
-import { evaluate, type Snapshot, type Subscription } from './evaluate.ts'
+import { evaluate, type Snapshot, type Subscription, type TargetSnapshot } from './evaluate.ts'
 import type { Log } from './log.ts'
 import { type Alert, alertKey, configure } from './rules/alert.ts'
 import { builtinRules } from './rules/builtin.ts'
 import type { Rule } from './rules/rule.ts'
 import type { SignalSettings } from './signals/context.ts'
-import { thresholdNotes } from './signals/thresholds.ts'
 import { GpuMemories } from './sources/nvidia-smi.ts'
 import { gpuTargetName } from './sources/settings.ts'
 import { Watch, watchesOf } from './watch.ts'
@@ -60,8 +59,6 @@ export class Daemon {
   readonly #windows: Windows
   readonly #watches = new Map<string, Watch>()
   readonly #gpuMemories = new GpuMemories()
-  /** What was said of the thresholds of each target. */
-  readonly #warnings = new Map<string, readonly string[]>()
   readonly #stop = new AbortController()
   #config: Config
   #judgement: Judgement
@@ -146,9 +143,7 @@ export class Daemon {
       }
       stopped.push(watch)
       this.#watches.delete(name)
-      if (now?.origin === watch.origin) continue
-      this.#windows.forget(name)
-      this.#warnings.delete(name)
+      if (now?.origin !== watch.origin) this.#windows.forget(name)
     }
     await Promise.all(stopped.map((watch) => watch.end()))
     this.#watchAll()
@@ -186,7 +181,6 @@ export class Daemon {
           if (recorded.rebound.length > 0) {
             log.warn({ instruments: recorded.rebound }, 'bucket edges changed, windows begin anew')
           }
-          if (attempt.kind === 'read') this.#warnOfThresholds(name, log)
           this.#wake()
           return recorded
         },
@@ -194,16 +188,6 @@ export class Daemon {
       this.#watches.set(name, watch)
       watch.done.catch((error: unknown) => this.#fail(error))
     }
-  }
-
-  /** Warns once of each threshold that cannot be counted exactly, when its histogram is there. */
-  #warnOfThresholds(name: string, log: Log): void {
-    const before = this.#warnings.get(name)
-    const notes = thresholdNotes(this.#windows.target(name), this.#judgement.settings)
-    for (const note of notes) {
-      if (before?.includes(note) !== true) log.warn({ note }, 'threshold is no bucket edge')
-    }
-    this.#warnings.set(name, notes)
   }
 
   #wake(): void {
@@ -242,6 +226,7 @@ export class Daemon {
     this.#evaluatedMs = this.#clock.monotonicMs()
     this.#evaluateCostMs = this.#evaluatedMs - atMs
     logTransitions(this.#log, before?.alerts ?? [], this.#snapshot.alerts)
+    logThresholds(this.#log, before?.targets ?? [], this.#snapshot.targets)
   }
 
   #subscription(name: string): Subscription {
@@ -292,5 +277,21 @@ function logTransitions(log: Log, before: readonly Alert[], now: readonly Alert[
   }
   for (const [key, { alert, severity, subject }] of was) {
     if (!is.has(key)) log.info({ alert, severity, ...subject }, 'alert has ended')
+  }
+}
+
+/** Warns once of each threshold that cannot be counted exactly, when its histogram is there. */
+function logThresholds(
+  log: Log,
+  before: readonly TargetSnapshot[],
+  now: readonly TargetSnapshot[],
+): void {
+  for (const { name, thresholdNotes } of now) {
+    const said = before.find((target) => target.name === name)?.thresholdNotes
+    for (const note of thresholdNotes) {
+      if (said?.includes(note) !== true) {
+        log.warn({ target: name, note }, 'threshold is no bucket edge')
+      }
+    }
   }
 }

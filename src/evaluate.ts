@@ -40,6 +40,8 @@ export interface TargetSnapshot {
   readonly reasons: readonly Alert[]
   /** What a person should know of the last reading: warnings, parts left out, things that cannot be known. */
   readonly notes: readonly string[]
+  /** Those of the notes that speak of thresholds which cannot be counted exactly. */
+  readonly thresholdNotes: readonly string[]
 }
 
 /** What is known of one GPU at the instant of a snapshot. */
@@ -61,6 +63,7 @@ interface Derived {
   readonly settings: SignalSettings
   readonly measured: readonly Measured[]
   readonly notes: readonly string[]
+  readonly thresholdNotes: readonly string[]
 }
 
 /** Everything the daemon knows at one instant. Immutable; replaced as a whole by the next evaluation. */
@@ -119,16 +122,19 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
   const gpu = watchGpu(input)
   const alerts = judge(previous, input, { watched, gpu })
   const derived = new Map<string, Derived>()
-  for (const one of watched)
-    derived.set(one.target.name, derive(one, engineSignals, previous, input))
-  if (gpu !== undefined) {
-    derived.set(gpu.target.name, derive(gpu, gpuSourceSignals, previous, input))
+  const deriveOnce = (one: Watched, signals: readonly Signal[]): Derived => {
+    const found = derive(one, signals, previous, input)
+    derived.set(one.target.name, found)
+    return found
   }
-  const notesOf = ({ target }: Watched): readonly string[] => derived.get(target.name)?.notes ?? []
-  const targets = watched.map((one) => describe(one, targetStatus, alerts, notesOf(one)))
+  const targets = watched.map((one) =>
+    describe(one, targetStatus, alerts, deriveOnce(one, engineSignals)),
+  )
   const gpus = gpu === undefined ? [] : describeGpus(gpu.target, alerts)
   const gpuSource =
-    gpu === undefined ? undefined : describe(gpu, gpuSourceStatus, alerts, notesOf(gpu))
+    gpu === undefined
+      ? undefined
+      : describe(gpu, gpuSourceStatus, alerts, deriveOnce(gpu, gpuSourceSignals))
   const statuses = [...targets, ...gpus].map(({ status }) => status)
   // A GPU source that cannot be read keeps nobody from serving.
   if (gpuSource !== undefined && gpuSource.reasons.length > 0) statuses.push('degraded')
@@ -220,17 +226,15 @@ function derive(
     return before
   }
   const context = { target, settings, fresh }
+  const ofThresholds = thresholdNotes(target, settings)
   return {
     target,
     version,
     fresh,
     settings,
     measured: signals.flatMap((signal) => signal.measure(context)),
-    notes: [
-      ...(target.reading?.notes ?? []),
-      ...thresholdNotes(target, settings),
-      ...(signals === engineSignals ? blindSpotsOf(target) : []),
-    ],
+    notes: [...(target.reading?.notes ?? []), ...ofThresholds, ...blindSpotsOf(target)],
+    thresholdNotes: ofThresholds,
   }
 }
 
@@ -238,7 +242,7 @@ function describe(
   { target, state }: Watched,
   statusOf: (state: TargetState, firing: number) => HealthStatus,
   alerts: readonly Alert[],
-  notes: readonly string[],
+  { notes, thresholdNotes }: Derived,
 ): TargetSnapshot {
   const reasons = alerts.filter(
     ({ state: stage, subject }) => stage === 'firing' && subject.target === target.name,
@@ -256,6 +260,7 @@ function describe(
     health: target.health,
     reasons,
     notes,
+    thresholdNotes,
   }
 }
 

@@ -17,11 +17,6 @@ const exitCodes = { ended: 0, failed: 1, misconfigured: 78 } as const
 const stopWithinMs = 4_500
 const flushWithinMs = 300
 
-const demoDefaults: readonly Override[] = [
-  { path: ['web', 'listen'], value: ['127.0.0.1:19400'], origin: 'demo' },
-  { path: ['log', 'format'], value: 'pretty', origin: 'demo' },
-]
-
 const { version, revision } = readPackage()
 
 process.exit(await run(process.argv.slice(2)))
@@ -114,7 +109,8 @@ async function demo(
   })
   try {
     const flags = [
-      ...demoDefaults,
+      given('web.listen', ['127.0.0.1:19400']),
+      given('log.format', 'pretty'),
       given('targets', running.targets),
       given('scrape.interval', '1s'),
       given('scrape.max_overhead', 0),

@@ -1,7 +1,6 @@
 /** The bytes that the grammar of an exposition names. */
 export const TAB = 0x09
 export const LF = 0x0a
-export const CR = 0x0d
 export const SPACE = 0x20
 export const QUOTE = 0x22
 export const HASH = 0x23
@@ -13,7 +12,6 @@ export const ZERO = 0x30
 export const NINE = 0x39
 export const LESS_THAN = 0x3c
 export const EQUALS = 0x3d
-export const OPEN_BRACKET = 0x5b
 export const BACKSLASH = 0x5c
 export const OPEN_BRACE = 0x7b
 export const CLOSE_BRACE = 0x7d

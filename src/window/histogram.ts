@@ -11,12 +11,6 @@ export interface HistogramDelta {
   readonly sum: number
 }
 
-/** Edges between which a value lies, in the histogram's unit. */
-export interface ValueBounds {
-  readonly lower: number
-  readonly upper: number
-}
-
 /** How many observations exceeded `edge`, of how many. */
 export interface OverThreshold {
   /** `over / count`, from 0 to 1. */
@@ -69,22 +63,6 @@ export function bucketOfRank(counts: ArrayLike<number>, rank: number): number {
     if (upTo >= rank) return bucket
   }
   return counts.length - 1
-}
-
-/**
- * Returns the edges of the bucket that holds the q-quantile, the observation of rank ⌈q·n⌉. They hold
- * for every distribution.
- *
- * - no observations: `undefined`
- * - first bucket: `lower` is 0 when its edge is positive, else `-Infinity`
- * - last bucket: `upper` is `+Infinity`
- * - `q` outside [0, 1] or not a number: throws `RangeError`
- */
-export function quantileBounds(delta: HistogramDelta, q: number): ValueBounds | undefined {
-  const rank = rankOf(q, observations(delta))
-  if (rank === 0) return undefined
-  const bucket = bucketOfRank(delta.counts, rank)
-  return { lower: lowerEdge(delta.bounds, bucket), upper: upperEdge(delta.bounds, bucket) }
 }
 
 /**

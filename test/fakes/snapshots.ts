@@ -47,6 +47,7 @@ export function targetOf(given: Partial<TargetSnapshot> = {}): TargetSnapshot {
     health: undefined,
     reasons: [],
     notes: [],
+    thresholdNotes: [],
     ...given,
   }
 }

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
+import { estimateQuantiles } from '../../src/window/estimate.ts'
 import {
   type HistogramDelta,
   mean,
   merge,
   overThreshold,
-  quantileBounds,
   rankOf,
   sameBounds,
 } from '../../src/window/histogram.ts'
@@ -16,6 +16,12 @@ const bounds = [0.3, 0.5, 1, 2.5, 5, 10]
 
 function delta(counts: readonly number[], sum = 0, edges: readonly number[] = bounds) {
   return { bounds: edges, counts, count: counts.reduce((total, held) => total + held, 0), sum }
+}
+
+/** The bounds of a quantile as they are published beside its estimate. */
+function quantileBounds(held: HistogramDelta, q: number) {
+  const [found] = estimateQuantiles(held, [q])
+  return found === undefined ? undefined : { lower: found.lower, upper: found.upper }
 }
 
 /** Observations on both sides of every edge, and on the edges themselves. */
