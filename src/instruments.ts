@@ -65,6 +65,7 @@ export const instruments = {
   generation_tokens: counter('tokens', 'Output tokens made.'),
   prompt_tokens: counter('tokens', 'Prompt tokens prefilled, cached ones included.'),
   preemptions: counter('preemptions', 'Running requests evicted from the KV cache.'),
+  engine_steps: counter('other', 'Steps of the engine that put out a token.'),
   prefix_cache_queries: counter('tokens', 'Prompt tokens looked up in the prefix cache.'),
   prefix_cache_hits: counter('tokens', 'Prompt tokens found in the prefix cache.'),
   spec_decode_draft_tokens: counter('tokens', 'Tokens proposed by the draft.'),
@@ -76,8 +77,18 @@ export const instruments = {
 
   requests_running: gauge('requests', 'Requests in the batch.'),
   requests_waiting: gauge('requests', 'Requests queued.'),
+  requests_deferred: gauge(
+    'requests',
+    'Those of the queued requests that wait for something else than room in the batch.',
+  ),
   kv_cache_usage: gauge('ratio', 'Used share of KV-cache blocks of the fullest engine.', {
     merge: 'max',
+  }),
+  server_cpu_seconds: counter('seconds', 'CPU time that the API server has used.', {
+    of: 'target',
+  }),
+  server_resident_memory: gauge('bytes', 'Resident host memory of the API server.', {
+    of: 'target',
   }),
   engine_asleep: gauge('state', '1 while any rank of the engine sleeps.', {
     of: 'target',

@@ -19,6 +19,8 @@ export interface Channel {
   readonly labels: Labels
   /** Series of one group are reset together: an engine's rank, or the server in front. */
   readonly group: string
+  /** The data-parallel rank of the engine that the series speaks of, where the producer names one. */
+  readonly rank?: string
   readonly offset: number
   /** Finite upper edges of a histogram's buckets, ascending; absent for counters and gauges. */
   readonly bounds?: readonly number[]

@@ -26,6 +26,7 @@ export interface Choice {
   /** Everything that tells this series from others of the instrument. */
   readonly identity: string
   readonly group: string
+  readonly rank?: string | undefined
   readonly createdFrom: number | undefined
   readonly source:
     | { readonly kind: 'sample'; readonly from: number }
@@ -73,6 +74,7 @@ export function layOut(
       key: keyOf(choice.instrument, choice.identity),
       labels: choice.labels,
       group: choice.group,
+      ...(choice.rank === undefined ? {} : { rank: choice.rank }),
       offset,
       ...(source.kind === 'histogram' ? { bounds: source.bounds } : {}),
       ...(start === undefined ? {} : { startOffset: start }),

@@ -13,6 +13,8 @@ export interface Row {
   readonly where?: { readonly label: string; readonly values: readonly string[] }
   /** The value is this label's text in place of the sample's number. */
   readonly valueLabel?: string
+  /** Of a histogram only its observations are counted, and the series is a counter of ours. */
+  readonly part?: 'count'
 }
 
 /**
@@ -37,6 +39,13 @@ export const vllmRows: readonly Row[] = [
   counter('generation_tokens', 'vllm:generation_tokens_total'),
   counter('prompt_tokens', 'vllm:prompt_tokens_total'),
   counter('preemptions', 'vllm:num_preemptions_total'),
+  // It moves with each step that puts a token out: the finest sign that the engine lives.
+  {
+    instrument: 'engine_steps',
+    families: ['vllm:iteration_tokens_total'],
+    type: 'histogram',
+    part: 'count',
+  },
   // The older pair counts blocks; only the ratio of the two is ever published.
   counter(
     'prefix_cache_queries',
@@ -48,6 +57,12 @@ export const vllmRows: readonly Row[] = [
   counter('spec_decode_accepted_tokens', 'vllm:spec_decode_num_accepted_tokens_total'),
   gauge('requests_running', 'vllm:num_requests_running'),
   gauge('requests_waiting', 'vllm:num_requests_waiting'),
+  {
+    instrument: 'requests_deferred',
+    families: ['vllm:num_requests_waiting_by_reason'],
+    type: 'gauge',
+    where: { label: 'reason', values: ['deferred'] },
+  },
   gauge('kv_cache_usage', 'vllm:kv_cache_usage_perc', 'vllm:gpu_cache_usage_perc'),
   {
     instrument: 'engine_asleep',
@@ -61,6 +76,9 @@ export const vllmRows: readonly Row[] = [
     type: 'gauge',
     valueLabel: 'gpu_memory_utilization',
   },
+  // Of the API server alone: the engine's processes write no metrics of their own.
+  counter('server_cpu_seconds', 'process_cpu_seconds_total'),
+  gauge('server_resident_memory', 'process_resident_memory_bytes'),
 ]
 
 /** The instrumentator's counter of answers; it stands apart because paths decide what counts. */

@@ -169,9 +169,14 @@ function chooseRow(
   for (const family of row.families) {
     const placed = index.families.get(family)?.filter((one) => isOf(row, one.series))
     if (placed === undefined || placed.length === 0) continue
-    return row.type === 'histogram'
-      ? chooseHistograms(row, family, placed, index)
-      : { choices: placed.flatMap((one) => chooseScalar(row, one, index)), broken: [] }
+    if (row.type === 'histogram' && row.part === undefined) {
+      return chooseHistograms(row, family, placed, index)
+    }
+    const scalars =
+      row.part === undefined
+        ? placed
+        : placed.filter(({ series }) => series.name === `${family}_${row.part}`)
+    return { choices: scalars.flatMap((one) => chooseScalar(row, one, index)), broken: [] }
   }
   return { choices: [], broken: [] }
 }
@@ -187,7 +192,7 @@ function chooseScalar(row: Row, { series, position }: Placed, index: Index): Cho
     instrument: row.instrument,
     labels: labelsOf(row.instrument, series, row.by),
     identity: identityOf(series),
-    group: groupOf(series),
+    ...placeOf(row.instrument, series),
   }
   if (row.valueLabel !== undefined) {
     const text = series.labels.get(row.valueLabel) ?? ''
@@ -196,10 +201,8 @@ function chooseScalar(row: Row, { series, position }: Placed, index: Index): Cho
     if (!Number.isFinite(value)) return []
     return [{ ...common, createdFrom: undefined, source: { kind: 'constant', value } }]
   }
-  const createdFrom =
-    row.type === 'counter'
-      ? index.created.get(series.name.replace(/_total$/, '') + common.identity)
-      : undefined
+  const stem = row.part === undefined ? series.name.replace(/_total$/, '') : series.family
+  const createdFrom = row.type === 'gauge' ? undefined : index.created.get(stem + common.identity)
   return [{ ...common, createdFrom, source: { kind: 'sample', from: position } }]
 }
 
@@ -217,7 +220,7 @@ function chooseHistograms(
       instrument: row.instrument,
       labels: labelsOf(row.instrument, series, row.by),
       identity,
-      group: groupOf(series),
+      ...placeOf(row.instrument, series),
       createdFrom: index.created.get(family + identity),
       source: { kind: 'histogram', ...parts },
     }),
@@ -266,9 +269,14 @@ function labelsOf(id: InstrumentId, series: Series, by: Row['by']): Labels {
   return labels
 }
 
-/** A router shows several servers on one page, each with a rank 0: the model tells them apart. */
-function groupOf({ labels }: Series): string {
-  return JSON.stringify(['engine', labels.get('model_name'), labels.get(rankLabel)])
+/**
+ * Which series are reset together with this one. A router shows several servers on one page, each with a
+ * rank 0: the model tells them apart. What speaks of no model is the API server's own.
+ */
+function placeOf(id: InstrumentId, { labels }: Series): Pick<Choice, 'group' | 'rank'> {
+  const rank = labels.get(rankLabel)
+  if (instruments[id].of === 'target' && rank === undefined) return { group: 'server' }
+  return { group: JSON.stringify(['engine', labels.get('model_name'), rank]), rank }
 }
 
 /** Every label but `le`, in an order that does not depend on the page's. */

@@ -10,6 +10,8 @@ export interface Growth {
   readonly reset: boolean
   /** The producer's process is another one than at the reading before. */
   readonly newLife: boolean
+  /** Groups most of whose series began again at zero. */
+  readonly resetGroups: ReadonlySet<string>
 }
 
 interface Known {
@@ -83,7 +85,7 @@ export class SeriesBook {
     this.#cached = known
     if (baseline) this.#leaveOut(reading)
     this.#forget({ atMs, newLife, resetGroups })
-    return { increments, reset: reset || startMoved, newLife }
+    return { increments, reset: reset || startMoved, newLife, resetGroups }
   }
 
   #leaveOut({ leftOut = [] }: Reading): void {

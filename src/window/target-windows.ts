@@ -1,6 +1,7 @@
 import type { CollectErrorCode, LimitName } from '../errors.ts'
 import type { GaugeId } from '../instruments.ts'
 import type { Attempt, Channel, HealthProbe, Labels, Reading } from '../reading.ts'
+import { ProgressBook, type TargetProgress } from './progress.ts'
 import { SeriesBook } from './series-book.ts'
 import { Timeline } from './timeline.ts'
 import { type GaugeRoute, type Routing, Tracks } from './tracks.ts'
@@ -40,6 +41,7 @@ export class TargetWindows {
   readonly #book = new SeriesBook(limits)
   readonly #tracks = new Tracks(limits)
   readonly #timeline: Timeline
+  readonly #progress = new ProgressBook()
   readonly #failures = new Map<CollectErrorCode, number>()
   readonly #limitHits = new Map<LimitName, number>()
   #routing: { readonly channels: readonly Channel[]; readonly routing: Routing } | undefined
@@ -101,6 +103,11 @@ export class TargetWindows {
     }
   }
 
+  /** What the engines are doing, as of the last good reading; absent where none tells its queue. */
+  get progress(): TargetProgress | undefined {
+    return this.#progress.progress
+  }
+
   /** The gauges of the instant: none when the last attempt failed. */
   get gauges(): readonly GaugeValue[] {
     return this.#last?.kind === 'read' ? this.#gauges : []
@@ -159,6 +166,12 @@ export class TargetWindows {
     if (growth.reset) this.#resets += 1
     const { routing, rebound } = this.#route(reading.channels, atMs)
     this.#push(routing, { reading, increments: growth.increments, atMs })
+    this.#progress.record(reading, {
+      increments: growth.increments,
+      atMs,
+      begins: baseline || growth.newLife,
+      resetGroups: growth.resetGroups,
+    })
     this.#takeBackMemory(atMs)
     return { newLife: growth.newLife, rebound }
   }

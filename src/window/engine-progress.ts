@@ -1,0 +1,183 @@
+import type { InstrumentId } from '../instruments.ts'
+import type { Channel } from '../reading.ts'
+import { Conservation, type Present, type ServerCounts, type Stock } from './conservation.ts'
+
+/** One engine of a target at its last good reading: a data-parallel rank, of one model where a page has several. */
+export interface EngineProgress {
+  readonly model: string
+  /** As the producer names the rank; empty where it names none. */
+  readonly rank: string
+  readonly running: number
+  readonly waiting: number
+  readonly kvCacheUsageRatio: number | undefined
+  /**
+   * The reading at which the engine last showed that it works: a token, a prompt, a finish or a step was
+   * counted, more requests run, or the KV cache filled up further. Absent before the first time.
+   */
+  readonly workedMs: number | undefined
+  /** Since when this engine is watched without a break. */
+  readonly sinceMs: number
+  /**
+   * How long at least one request is proven to have been inside without any such sign, milliseconds. Once
+   * proven it stays so until the engine works again, for clients who give up do not mend an engine.
+   */
+  readonly stillMs: number
+  /** The same, though clients may have hung up unseen, so that nothing is proven. */
+  readonly seemsStillMs: number
+  /** How long at least some request has waited that still waits. */
+  readonly oldestWait: { readonly ms: number; readonly certain: boolean } | undefined
+}
+
+/** What a series of an engine tells of its work. */
+export type Role = 'running' | 'waiting' | 'kv' | 'finished' | 'preempted' | 'work'
+
+const roles: Readonly<Partial<Record<InstrumentId, Role>>> = {
+  requests_running: 'running',
+  requests_waiting: 'waiting',
+  kv_cache_usage: 'kv',
+  requests_finished: 'finished',
+  preemptions: 'preempted',
+  generation_tokens: 'work',
+  prompt_tokens: 'work',
+  engine_steps: 'work',
+  ttft: 'work',
+}
+
+/** Where one engine's numbers are in the readings of a shape. */
+export interface EnginePlaces {
+  /** The group of its series. */
+  readonly key: string
+  readonly model: string
+  readonly rank: string
+  readonly at: Readonly<Record<Role, readonly number[]>>
+}
+
+/** More engines than this on one page are not followed. */
+const maxEngines = 512
+
+/** Finds the engines of a page that tell how many requests they have, and where. */
+export function placesOf(channels: readonly Channel[]): readonly EnginePlaces[] {
+  const found = new Map<string, { model: string; rank: string; at: Record<Role, number[]> }>()
+  for (const { instrument, labels, group, rank = '', offset, bounds } of channels) {
+    const role = roles[instrument]
+    const model = labels['model_name']
+    if (role === undefined || model === undefined) continue
+    let places = found.get(group)
+    if (places === undefined) {
+      if (found.size >= maxEngines) continue
+      const at = { running: [], waiting: [], kv: [], finished: [], preempted: [], work: [] }
+      places = { model, rank, at }
+      found.set(group, places)
+    }
+    places.at[role].push(bounds === undefined ? offset : offset + bounds.length)
+  }
+  return [...found]
+    .filter(([, { at }]) => at.running.length + at.waiting.length > 0)
+    .map(([key, places]) => ({ key, ...places }))
+}
+
+/** Adds up the numbers at `places`. */
+export function sumAt(values: ArrayLike<number>, places: readonly number[]): number {
+  let total = 0
+  for (const place of places) total += values[place] ?? 0
+  return total
+}
+
+/** A reading as one engine sees it. */
+export interface EngineReading {
+  readonly values: Float64Array
+  readonly increments: Float64Array
+  /** What the server had counted at the reading before, and at this one. */
+  readonly before: ServerCounts
+  readonly present: Present
+}
+
+/** What is remembered of one engine from reading to reading. */
+export class EngineBook {
+  readonly conservation = new Conservation()
+  readonly #sinceMs: number
+  #stock: Stock | undefined
+  #kv: number | undefined
+  #workedMs: number | undefined
+  #stillMs = 0
+  #seemsStillMs = 0
+
+  constructor(sinceMs: number) {
+    this.#sinceMs = sinceMs
+  }
+
+  /** The engine's numbers at its last reading. */
+  get stock(): Stock | undefined {
+    return this.#stock
+  }
+
+  /** Takes in a reading and tells whether the engine showed that it works. */
+  record(places: EnginePlaces, reading: EngineReading): boolean {
+    const { values, increments, before, present } = reading
+    const { at } = places
+    const last = this.#stock
+    const kv =
+      at.kv.length === 0 ? undefined : Math.max(...at.kv.map((place) => values[place] ?? 0))
+    const running = sumAt(values, at.running)
+    const waiting = sumAt(values, at.waiting)
+    const justFinished = sumAt(increments, at.finished)
+    const preempted = sumAt(increments, at.preempted)
+    const counted = justFinished + sumAt(increments, at.work)
+    const worked =
+      counted > 0 ||
+      (last !== undefined && running > last.running) ||
+      (this.#kv !== undefined && kv !== undefined && kv > this.#kv)
+    const changed =
+      worked ||
+      preempted > 0 ||
+      (last !== undefined && (running !== last.running || waiting !== last.waiting)) ||
+      kv !== this.#kv
+    const stock: Stock = {
+      atMs: present.atMs,
+      running,
+      waiting,
+      finished: (last?.finished ?? 0) + justFinished,
+      preempted: (last?.preempted ?? 0) + preempted,
+      justFinished,
+      // Gauges that were never seen to move may have stood still since before the watch.
+      base:
+        last === undefined
+          ? { finished: present.finished, answered: undefined }
+          : changed
+            ? before
+            : last.base,
+    }
+    if (worked) {
+      this.#workedMs = present.atMs
+      this.#stillMs = 0
+      this.#seemsStillMs = 0
+    }
+    this.#stock = stock
+    this.#kv = kv
+    this.conservation.push(stock, present)
+    const stay = this.conservation.insideSince(this.#quietSinceMs, stock, present)
+    this.#stillMs = Math.max(this.#stillMs, stay.certainMs)
+    this.#seemsStillMs = Math.max(stay.ms, this.#stillMs)
+    return worked
+  }
+
+  describe({ model, rank }: EnginePlaces, present: Present): EngineProgress {
+    const stock = this.#stock
+    return {
+      model,
+      rank,
+      running: stock?.running ?? 0,
+      waiting: stock?.waiting ?? 0,
+      kvCacheUsageRatio: this.#kv,
+      workedMs: this.#workedMs,
+      sinceMs: this.#sinceMs,
+      stillMs: this.#stillMs,
+      seemsStillMs: this.#seemsStillMs,
+      oldestWait: stock === undefined ? undefined : this.conservation.oldestWait(stock, present),
+    }
+  }
+
+  get #quietSinceMs(): number {
+    return this.#workedMs ?? this.#sinceMs
+  }
+}
