@@ -1,5 +1,4 @@
 import { absenceCodes } from './errors.ts'
-import type { HealthProbe } from './reading.ts'
 import { type Alert, alertKey, step } from './rules/alert.ts'
 import {
   gpuSourceStatus,
@@ -8,85 +7,20 @@ import {
   targetStatus,
   worst,
 } from './rules/health.ts'
+import { holdBack } from './rules/hold-back.ts'
 import { activity, engineStates, healthOf } from './rules/published.ts'
 import type { JudgeContext, Rule, Watched } from './rules/rule.ts'
 import type { Thresholds } from './rules/settings.ts'
-import { sourceStateOf, stateOf } from './rules/state.ts'
+import { assess, sourceStateOf } from './rules/state.ts'
 import { engineSignals, gpuSourceSignals } from './signals/catalog.ts'
 import type { Signal, SignalSettings } from './signals/context.ts'
 import { blindSpotsOf } from './signals/errors.ts'
 import { plannedMemory, runsEngine } from './signals/gpu.ts'
 import type { Measured } from './signals/signal.ts'
 import { thresholdNotes } from './signals/thresholds.ts'
+import type { Derived, GpuSnapshot, Snapshot, TargetSnapshot, Undecided } from './snapshot.ts'
 import type { TargetWindows } from './window/target-windows.ts'
 import type { Windows } from './window/windows.ts'
-
-/** What is known of one target at the instant of a snapshot. */
-export interface TargetSnapshot {
-  readonly name: string
-  readonly status: HealthStatus
-  readonly state: TargetState
-  /** Whether the last collection succeeded; absent before the first. */
-  readonly up: boolean | undefined
-  readonly models: readonly string[]
-  readonly version: string | undefined
-  /** Monotonic time of the last good collection; absent before it. */
-  readonly lastSuccessMs: number | undefined
-  /** Why the last collection failed; absent when it did not. */
-  readonly lastFailure: { readonly code: string; readonly message: string } | undefined
-  /** How the target's own health endpoint last answered. */
-  readonly health: HealthProbe | undefined
-  /** The firing alerts that speak of this target. */
-  readonly reasons: readonly Alert[]
-  /** What a person should know of the last reading: warnings, parts left out, things that cannot be known. */
-  readonly notes: readonly string[]
-  /** Those of the notes that speak of thresholds which cannot be counted exactly. */
-  readonly thresholdNotes: readonly string[]
-}
-
-/** What is known of one GPU at the instant of a snapshot. */
-export interface GpuSnapshot {
-  readonly uuid: string
-  readonly index: number
-  readonly name: string
-  readonly status: HealthStatus
-  readonly reasons: readonly Alert[]
-  /** Whether vLLM runs on it, as far as the names of its processes tell. */
-  readonly runsEngine: boolean | undefined
-}
-
-/** What was derived of one target, and from what, so that it need not be derived again. */
-interface Derived {
-  readonly target: TargetWindows
-  readonly version: number
-  readonly fresh: boolean
-  readonly settings: SignalSettings
-  readonly measured: readonly Measured[]
-  readonly notes: readonly string[]
-  readonly thresholdNotes: readonly string[]
-}
-
-/** Everything the daemon knows at one instant. Immutable; replaced as a whole by the next evaluation. */
-export interface Snapshot {
-  /** Counts evaluations, from 1. */
-  readonly sequence: number
-  /** Monotonic and wall time of the evaluation, milliseconds. */
-  readonly atMs: number
-  readonly wallMs: number
-  /** Whether every target has been tried. */
-  readonly ready: boolean
-  readonly status: HealthStatus
-  readonly targets: readonly TargetSnapshot[]
-  readonly gpus: readonly GpuSnapshot[]
-  /** The condition of the GPU source itself; absent where it is off, or silent on a host without GPUs. */
-  readonly gpuSource: TargetSnapshot | undefined
-  /** Every alert that is pending or firing. */
-  readonly alerts: readonly Alert[]
-  /** Every published number, those of targets, GPUs and of the watching itself, families together. */
-  readonly measured: readonly Measured[]
-  /** Work that the next evaluation may take over. */
-  readonly derived: ReadonlyMap<string, Derived>
-}
 
 /** One thing to be judged: its name, and the age at which its last good reading no longer speaks for now. */
 export interface Subscription {
@@ -117,10 +51,11 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
   const watched = input.targets.map((one) => {
     const target = windows.target(one.name)
     const fresh = isFresh(target, one, atMs)
-    return { target, fresh, state: stateOf(target, fresh) }
+    return { target, fresh, ...assess(target, fresh) }
   })
   const gpu = watchGpu(input)
-  const alerts = judge(previous, input, { watched, gpu })
+  const { alerts, undecided } = judge(previous, input, { watched, gpu })
+  const told = { alerts, undecided }
   const derived = new Map<string, Derived>()
   const deriveOnce = (one: Watched, signals: readonly Signal[]): Derived => {
     const found = derive(one, signals, previous, input)
@@ -128,20 +63,20 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
     return found
   }
   const targets = watched.map((one) =>
-    describe(one, targetStatus, alerts, deriveOnce(one, engineSignals)),
+    describe(one, targetStatus, told, deriveOnce(one, engineSignals)),
   )
   const gpus = gpu === undefined ? [] : describeGpus(gpu.target, alerts)
   const gpuSource =
     gpu === undefined
       ? undefined
-      : describe(gpu, gpuSourceStatus, alerts, deriveOnce(gpu, gpuSourceSignals))
+      : describe(gpu, gpuSourceStatus, told, deriveOnce(gpu, gpuSourceSignals))
   const statuses = [...targets, ...gpus].map(({ status }) => status)
   // A GPU source that cannot be read keeps nobody from serving.
   if (gpuSource !== undefined && gpuSource.reasons.length > 0) statuses.push('degraded')
   const ownMeasured = [
     ...targets.flatMap(engineStates),
     ...[...targets, ...(gpuSource === undefined ? [] : [gpuSource])].flatMap(healthOf),
-    ...alerts.map(activity),
+    ...alerts.filter(({ heldBack }) => heldBack === undefined).map(activity),
     ...plannedMemory(
       gpu?.target,
       watched.map(({ target }) => target),
@@ -156,6 +91,9 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
     targets,
     gpus,
     gpuSource,
+    probeWanted: watched.flatMap(({ target, stall }) =>
+      stall?.wantsProbe === true ? [target.name] : [],
+    ),
     alerts,
     measured: together([...derived.values()].flatMap((one) => one.measured).concat(ownMeasured)),
     derived,
@@ -171,7 +109,8 @@ function watchGpu({ gpu, windows, atMs }: EvaluateInput): Watched | undefined {
   const target = windows.target(gpu.name)
   if (gpu.quiet && isAbsent(target)) return undefined
   const fresh = isFresh(target, gpu, atMs)
-  return { target, fresh, state: sourceStateOf(target, fresh) }
+  const state = sourceStateOf(target, fresh)
+  return { target, fresh, state, stall: undefined, loading: undefined }
 }
 
 /** Whether a host has no GPUs as far as is known; one where reading them fails has some. */
@@ -180,17 +119,24 @@ function isAbsent({ last, lastRead }: TargetWindows): boolean {
   return last === undefined || (last.kind === 'missed' && absenceCodes.has(last.code))
 }
 
+/** What the rules say: alerts, and what they cannot tell. */
+interface Told {
+  readonly alerts: readonly Alert[]
+  readonly undecided: readonly Undecided[]
+}
+
 function judge(
   previous: Snapshot | undefined,
   input: EvaluateInput,
   { watched, gpu }: { readonly watched: readonly Watched[]; readonly gpu: Watched | undefined },
-): readonly Alert[] {
+): Told {
   const before = new Map<string, Alert>()
   for (const alert of previous?.alerts ?? []) {
     if (isWatched(alert, input)) before.set(alertKey(alert.alert, alert.subject), alert)
   }
   const { atMs, thresholds } = input
-  return input.rules.flatMap((rule) => {
+  const undecided: Undecided[] = []
+  const alerts = input.rules.flatMap((rule) => {
     const context: JudgeContext = {
       atMs,
       targets: watched,
@@ -198,8 +144,17 @@ function judge(
       thresholds,
       windowMs: rule.windowMs,
     }
-    return step(rule, before, { findings: rule.judge(context), atMs })
+    const findings = rule.judge(context)
+    for (const finding of findings) {
+      if (finding.outcome !== 'unknown' || finding.summary === undefined) continue
+      undecided.push({ alert: rule.name, subject: finding.subject, summary: finding.summary })
+    }
+    return step(rule, before, { findings, atMs })
   })
+  const windows = new Map<string, number>(input.rules.map(({ name, windowMs }) => [name, windowMs]))
+  const windowOf = (alert: string) => windows.get(alert) ?? 0
+  const runsOn = () => new Set<string>()
+  return { alerts: holdBack(alerts, { targets: watched, runsOn, windowOf, atMs }), undecided }
 }
 
 /** Whether what an alert speaks of is still of interest: a new configuration may have left it out. */
@@ -241,16 +196,15 @@ function derive(
 function describe(
   { target, state }: Watched,
   statusOf: (state: TargetState, firing: number) => HealthStatus,
-  alerts: readonly Alert[],
+  { alerts, undecided }: Told,
   { notes, thresholdNotes }: Derived,
 ): TargetSnapshot {
-  const reasons = alerts.filter(
-    ({ state: stage, subject }) => stage === 'firing' && subject.target === target.name,
-  )
+  const { reasons, suppressed } = shownOf(alerts, ({ subject }) => subject.target === target.name)
   const { last, lastRead } = target
   return {
     name: target.name,
-    status: statusOf(state, reasons.length),
+    // What is held back fires all the same: it degrades, and its cause tells why.
+    status: statusOf(state, reasons.length + suppressed.length),
     state,
     up: last === undefined ? undefined : last.kind === 'read',
     models: target.models,
@@ -259,6 +213,8 @@ function describe(
     lastFailure: last?.kind === 'missed' ? { code: last.code, message: last.message } : undefined,
     health: target.health,
     reasons,
+    suppressed,
+    undecided: undecided.filter(({ subject }) => subject.target === target.name),
     notes,
     thresholdNotes,
   }
@@ -272,9 +228,7 @@ function describeGpus(target: TargetWindows, alerts: readonly Alert[]): readonly
     .map(({ labels }) => {
       const identity = identities.find((one) => one.labels['gpu'] === labels['gpu'])
       const uuid = labels['uuid'] ?? ''
-      const reasons = alerts.filter(
-        ({ state, subject }) => state === 'firing' && subject.uuid === uuid,
-      )
+      const { reasons, suppressed } = shownOf(alerts, ({ subject }) => subject.uuid === uuid)
       return {
         uuid,
         index: Number(labels['gpu'] ?? 0),
@@ -282,9 +236,22 @@ function describeGpus(target: TargetWindows, alerts: readonly Alert[]): readonly
         // A GPU tells nothing of whether traffic should go there: that is for its targets to say.
         status: reasons.length > 0 ? 'degraded' : 'healthy',
         reasons,
+        suppressed,
         runsEngine: runsEngine(target, labels['gpu']),
       }
     })
+}
+
+/** The firing alerts among those that `speaksOf` picks: reasons, and what is held back. */
+function shownOf(
+  alerts: readonly Alert[],
+  speaksOf: (alert: Alert) => boolean,
+): { readonly reasons: readonly Alert[]; readonly suppressed: readonly Alert[] } {
+  const firing = alerts.filter((alert) => alert.state === 'firing' && speaksOf(alert))
+  return {
+    reasons: firing.filter(({ heldBack }) => heldBack === undefined),
+    suppressed: firing.filter(({ heldBack }) => heldBack !== undefined),
+  }
 }
 
 /** Brings the samples of each family together, families in the order of their first sample. */

@@ -84,3 +84,20 @@ export type Attempt = {
       readonly limit?: LimitName | undefined
     }
 )
+
+/** What became of a probe: one completion of one token, asked because the evidence did not decide. */
+export type ProbeResult = {
+  readonly target: string
+  /** Monotonic, when it was sent and when it ended. */
+  readonly startMs: number
+  readonly atMs: number
+  readonly tookMs: number
+} & (
+  | { readonly kind: 'answered' }
+  /** The server answered 5xx. */
+  | { readonly kind: 'failed'; readonly status: number }
+  /** No whole answer came. */
+  | { readonly kind: 'unanswered'; readonly code: CollectErrorCode }
+  /** It proves nothing: 4xx, no model known, no completion. */
+  | { readonly kind: 'inconclusive'; readonly reason: string }
+)

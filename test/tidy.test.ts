@@ -71,7 +71,7 @@ const table: Readonly<Record<string, Unit>> = {
   demo: { kind: 'edge', units: leaves, packages: [], node: 'every' },
   web: {
     kind: 'edge',
-    units: ['evaluate.ts', 'signals', 'rules', ...leaves],
+    units: ['snapshot.ts', 'signals', 'rules', ...leaves],
     packages: ['fastify', 'prom-client', 'zod'],
     node: ['crypto', 'http', 'net', 'stream'],
   },
@@ -80,9 +80,15 @@ const table: Readonly<Record<string, Unit>> = {
   window: { kind: 'core', units: coreLeaves, packages: [], node: [] },
   signals: { kind: 'core', units: ['window', ...coreLeaves], packages: [], node: [] },
   rules: { kind: 'core', units: ['signals', 'window', ...coreLeaves], packages: ['zod'], node: [] },
-  'evaluate.ts': {
+  'snapshot.ts': {
     kind: 'core',
     units: ['window', 'signals', 'rules', ...coreLeaves],
+    packages: [],
+    node: [],
+  },
+  'evaluate.ts': {
+    kind: 'core',
+    units: ['window', 'signals', 'rules', 'snapshot.ts', ...coreLeaves],
     packages: [],
     node: [],
   },

@@ -1,4 +1,4 @@
-import type { Finding, Rule, Subject } from './rule.ts'
+import type { Finding, Rule, Subject, Trouble } from './rule.ts'
 import type { AlertSettings, Severity } from './settings.ts'
 
 /** An alert that is pending or firing about one subject. */
@@ -7,6 +7,8 @@ export interface Alert {
   readonly severity: Severity
   readonly subject: Subject
   readonly state: 'pending' | 'firing'
+  /** Whether its condition holds for certain, as of when it last held. */
+  readonly certainty: 'certain' | 'suspected'
   /** Monotonic time since which the condition holds. */
   readonly sinceMs: number
   /** Monotonic time at which the condition last held. */
@@ -14,6 +16,17 @@ export interface Alert {
   readonly summary: string
   readonly evidence: Readonly<Record<string, number | string>>
   readonly runbook: string
+  /** What holds it back, where another alert or state tells its cause; set by `holdBack`. */
+  readonly heldBack?: HeldBack
+}
+
+/** Why an alert is not shown as a reason of its own. */
+export interface HeldBack {
+  /** The cause: the name of an alert. */
+  readonly by: string
+  readonly subject: Subject
+  /** How long the consequences of the cause go on to be seen after it, monotonic time. */
+  readonly untilMs: number
 }
 
 /**
@@ -21,6 +34,13 @@ export interface Alert {
  * of ten minutes anew, and a subject that is gone must not ring for ever.
  */
 const unknownGraceMs = 60_000
+
+const gravity: Readonly<Record<Finding['outcome'], number>> = {
+  pass: 0,
+  unknown: 0,
+  suspected: 1,
+  fail: 2,
+}
 
 /** The key by which an alert is the same alert at the next evaluation. */
 export function alertKey(alert: string, subject: Subject): string {
@@ -47,7 +67,7 @@ export function configure(rule: Rule, settings: AlertSettings | undefined): Rule
  * has held for `for`, and firing on for `keep firing for` after it last held.
  *
  * `previous` are the rule's alerts of the evaluation before; the result those of now, inactive ones left
- * out. Of two findings about one subject, as of two lost GPUs without a uuid, the failing one counts.
+ * out. Of two findings about one subject, as of two lost GPUs without a uuid, the graver one counts.
  */
 export function step(
   rule: Rule,
@@ -59,7 +79,7 @@ export function step(
   for (const finding of findings) {
     const key = alertKey(rule.name, finding.subject)
     const other = judged.get(key)
-    if (other === undefined || (other.outcome !== 'fail' && finding.outcome === 'fail')) {
+    if (other === undefined || gravity[finding.outcome] > gravity[other.outcome]) {
       judged.set(key, finding)
     }
   }
@@ -67,7 +87,7 @@ export function step(
   for (const [key, finding] of judged) {
     const before = previous.get(key)
     const alert =
-      finding.outcome === 'fail'
+      finding.outcome === 'fail' || finding.outcome === 'suspected'
         ? raise(rule, finding, { before, atMs })
         : linger(rule, before, { atMs, known: finding.outcome === 'pass' })
     if (alert !== undefined) alerts.push(alert)
@@ -83,21 +103,25 @@ export function step(
 
 function raise(
   rule: Rule,
-  finding: Finding & { outcome: 'fail' },
+  finding: Trouble,
   { before, atMs }: { readonly before: Alert | undefined; readonly atMs: number },
 ): Alert {
   const sinceMs = before?.sinceMs ?? atMs
-  const firing = before?.state === 'firing' || atMs - sinceMs >= rule.forMs
+  const isCertain = finding.outcome === 'fail'
+  // What fires goes on until it is known to be over; what is only suspected never begins to.
+  const firing = before?.state === 'firing' || (isCertain && atMs - sinceMs >= rule.forMs)
   return {
     alert: rule.name,
     severity: rule.severity,
     subject: finding.subject,
     state: firing ? 'firing' : 'pending',
+    certainty: isCertain ? 'certain' : 'suspected',
     sinceMs,
     lastFailMs: atMs,
     summary: finding.summary,
     evidence: finding.evidence,
     runbook: `docs/runbooks/${rule.name}.md`,
+    ...(before?.heldBack === undefined ? {} : { heldBack: before.heldBack }),
   }
 }
 

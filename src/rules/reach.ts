@@ -18,6 +18,17 @@ export const down: Rule = {
   judge: ({ targets }) => targets.map(judgeDown),
 }
 
+export const engineStalled: Rule = {
+  name: 'VllmEngineStalled',
+  severity: 'critical',
+  forMs: 45_000,
+  keepFiringForMs: 0,
+  windowMs: 60_000,
+  description:
+    'Work is pending and nothing has progressed, though the server may answer /health with 200: its engine hangs.',
+  judge: ({ targets }) => targets.map(judgeStalled),
+}
+
 export const blind: Rule = {
   name: 'VllmVitalsBlind',
   severity: 'warning',
@@ -34,10 +45,22 @@ export const blind: Rule = {
   },
 }
 
-function judgeDown({ target }: Watched): Finding {
+function judgeStalled({ target, fresh, stall, state }: Watched): Finding {
+  const subject = { target: target.name }
+  if (stall === undefined) {
+    const isKnown = fresh && target.last?.kind === 'read' && state !== 'unknown'
+    return { outcome: isKnown ? 'pass' : 'unknown', subject }
+  }
+  const { certainty, summary, evidence } = stall
+  return { outcome: certainty === 'certain' ? 'fail' : 'suspected', subject, summary, evidence }
+}
+
+function judgeDown({ target, loading }: Watched): Finding {
   const subject = { target: target.name }
   const { last, health } = target
   if (last === undefined) return { outcome: 'unknown', subject }
+  // Until the model is loaded nobody listens: a cold start is no outage.
+  if (loading !== undefined) return { outcome: 'pass', subject }
   if (last.kind === 'missed' && isNoAnswer(last.code, last.status)) {
     return {
       outcome: 'fail',

@@ -1,18 +1,19 @@
-import type { HistogramId } from '../instruments.ts'
 import { orNothingYet, perSecond, sum } from '../signals/context.ts'
 import { errorRatio, failuresOf } from '../signals/errors.ts'
-import { overThreshold } from '../window/histogram.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
-import type { Finding, JudgeContext, Rule, Watched } from './rule.ts'
+import type { Finding, JudgeContext, Rule, Subject, Watched } from './rule.ts'
+import {
+  compare,
+  eachModel,
+  judgeShare,
+  judgeShares,
+  roughly,
+  type ShareRule,
+  tooFew,
+} from './shares.ts'
 import { percent, seconds, spanText } from './words.ts'
 
-/**
- * Fewer observations than this say nothing of a ratio: one slow answer in ten is no 10 %.
- * vLLM's own guidance is some twenty.
- */
-const enoughObservations = 20
-
-/** More than `allowed` of the requests took longer than a threshold. */
+/** More than 1 % of the requests took longer than a threshold. */
 export const latencyP99High: Rule = {
   name: 'VllmLatencyP99High',
   severity: 'critical',
@@ -20,14 +21,37 @@ export const latencyP99High: Rule = {
   keepFiringForMs: 0,
   windowMs: 300_000,
   description:
-    'More than 1 % of requests took longer than thresholds.e2e_latency_p99, counted at a bucket edge and not estimated.',
+    'More than 1 % of requests took longer than thresholds.e2e_latency_p99, those included that are still inside and have been there longer. Counted at a bucket edge, and certain to 95 %.',
   judge: (context) =>
-    tooManyOver(context, {
+    judgeShares(context, {
       id: 'e2e_latency',
       threshold: context.thresholds.e2eLatencyP99Seconds,
       allowed: 0.01,
       what: 'requests took longer',
+      overdue: 'insideFor',
     }),
+}
+
+export const ttftP99High: Rule = {
+  name: 'VllmTtftP99High',
+  severity: 'warning',
+  forMs: 120_000,
+  keepFiringForMs: 0,
+  windowMs: 300_000,
+  description:
+    'More than 1 % of requests waited longer for their first token than thresholds.ttft_p99, those included that still wait in the queue. Certain to 95 %.',
+  judge: (context) => {
+    const threshold = context.thresholds.ttftP99Seconds
+    if (threshold <= 0) return []
+    const what = 'requests waited longer for their first token'
+    return judgeShares(context, {
+      id: 'ttft',
+      threshold,
+      allowed: 0.01,
+      what,
+      overdue: 'waitingFor',
+    })
+  },
 }
 
 export const queueWaitHigh: Rule = {
@@ -36,14 +60,24 @@ export const queueWaitHigh: Rule = {
   forMs: 60_000,
   keepFiringForMs: 0,
   windowMs: 300_000,
-  description: 'More than 5 % of requests waited longer than thresholds.queue_time_p95.',
-  judge: (context) =>
-    tooManyOver(context, {
+  description:
+    'More than 5 % of requests waited longer than thresholds.queue_time_p95, or one that still waits has done so already.',
+  judge: (context) => {
+    const threshold = context.thresholds.queueTimeP95Seconds
+    const rule: ShareRule = {
       id: 'queue_time',
-      threshold: context.thresholds.queueTimeP95Seconds,
+      threshold,
       allowed: 0.05,
       what: 'requests waited longer',
-    }),
+      overdue: 'waitingFor',
+    }
+    return eachModel(context, (subject, watched) => {
+      const share = judgeShare(context, subject, { rule, watched })
+      if (share.outcome === 'fail') return share
+      const wait = judgeOldestWait(subject, watched, threshold)
+      return wait.outcome === 'fail' || wait.outcome === 'suspected' ? wait : share
+    })
+  },
 }
 
 export const errorRatioHigh: Rule = {
@@ -52,7 +86,8 @@ export const errorRatioHigh: Rule = {
   forMs: 120_000,
   keepFiringForMs: 0,
   windowMs: 300_000,
-  description: 'More than thresholds.error_ratio of the serving requests failed for certain.',
+  description:
+    'More than thresholds.error_ratio of the serving requests failed: failures that are certain, and a share that is certain to 95 %.',
   judge: (context) => context.targets.map((watched) => tooManyFailed(context, watched)),
 }
 
@@ -72,39 +107,43 @@ export const throughputLow: Rule = {
   },
 }
 
-function tooManyOver(
-  context: JudgeContext,
-  rule: {
-    readonly id: HistogramId
-    readonly threshold: number
-    readonly allowed: number
-    readonly what: string
-  },
-): readonly Finding[] {
-  const { id, threshold, allowed } = rule
-  return context.targets.flatMap(({ target, fresh }) =>
-    target.models.map((model): Finding => {
-      const subject = { target: target.name, model_name: model }
-      const view = fresh ? target.view(context.windowMs) : undefined
-      const delta = view?.histogram(id, { model_name: model })
-      const share = delta === undefined ? undefined : overThreshold(delta, threshold)
-      if (share === undefined || share.count < enoughObservations) {
-        return { outcome: 'unknown', subject }
-      }
-      if (share.ratio <= allowed) return { outcome: 'pass', subject }
-      return {
-        outcome: 'fail',
-        subject,
-        summary: `${percent(share.ratio)} of ${share.count} ${rule.what} than ${seconds(share.edge)} in the last ${spanText(context.windowMs)} (allowed ${percent(allowed)})`,
-        evidence: {
-          over_ratio: share.ratio,
-          observations: share.count,
-          threshold_seconds: threshold,
-          edge_seconds: share.edge,
-        },
-      }
-    }),
-  )
+/** KV cache above this, and preemptions beside it, is pressure; alone it is good batching. */
+const fullKvCacheRatio = 0.95
+
+export const kvCachePressure: Rule = {
+  name: 'VllmKvCachePressure',
+  severity: 'warning',
+  forMs: 120_000,
+  keepFiringForMs: 0,
+  windowMs: 60_000,
+  description:
+    'The KV cache is above 0.95 and running requests are evicted from it, to be computed again.',
+  judge: (context) =>
+    eachModel(context, (subject, watched) => judgeKvCache(context, subject, watched)),
+}
+
+/** A request that still waits and has waited too long already is no matter of shares. */
+function judgeOldestWait(
+  subject: Subject & { readonly model_name: string },
+  { target, fresh }: Watched,
+  threshold: number,
+): Finding {
+  const { progress } = target
+  if (!fresh || progress === undefined) return { outcome: 'unknown', subject }
+  let oldest = { ms: 0, certain: true }
+  for (const { model, oldestWait } of progress.engines) {
+    if (model === subject.model_name && oldestWait !== undefined && oldestWait.ms > oldest.ms) {
+      oldest = oldestWait
+    }
+  }
+  if (oldest.ms <= 1_000 * threshold) return { outcome: 'pass', subject }
+  const waitSeconds = oldest.ms / 1_000
+  return {
+    outcome: oldest.certain ? 'fail' : 'suspected',
+    subject,
+    summary: `a request that still waits has waited at least ${seconds(Math.floor(waitSeconds))} (allowed ${seconds(threshold)})`,
+    evidence: { oldest_wait_seconds: waitSeconds, threshold_seconds: threshold },
+  }
 }
 
 function tooManyFailed(context: JudgeContext, { target, fresh }: Watched): Finding {
@@ -113,20 +152,22 @@ function tooManyFailed(context: JudgeContext, { target, fresh }: Watched): Findi
   if (view === undefined) return { outcome: 'unknown', subject }
   const failures = failuresOf(target, view)
   const ratio = errorRatio(failures, 'certain')
-  if (
-    failures.kind === 'unseen' ||
-    ratio.kind === 'absent' ||
-    failures.ended < enoughObservations
-  ) {
-    return { outcome: 'unknown', subject }
+  if (failures.kind === 'unseen' || ratio.kind === 'absent') return { outcome: 'unknown', subject }
+  const { errorRatio: allowed } = context.thresholds
+  const failed = Math.min(failures.certain, failures.ended)
+  const verdict = compare(failed, failures.ended, allowed)
+  if (verdict.outcome === 'pass') return { outcome: 'pass', subject }
+  const what = `${percent(ratio.value)} of ${failures.ended} requests failed in the last ${spanText(context.windowMs)}`
+  if (verdict.outcome === 'unknown') {
+    return { outcome: 'unknown', subject, summary: `${what}: ${tooFew(verdict, allowed)}` }
   }
-  if (ratio.value <= context.thresholds.errorRatio) return { outcome: 'pass', subject }
   return {
     outcome: 'fail',
     subject,
-    summary: `${percent(ratio.value)} of ${failures.ended} requests failed in the last ${spanText(context.windowMs)} (allowed ${percent(context.thresholds.errorRatio)})`,
+    summary: `${what} (allowed ${percent(allowed)})`,
     evidence: {
       error_ratio: ratio.value,
+      error_ratio_low: roughly(verdict.low),
       failed: failures.certain,
       failed_at_most: failures.possible,
       requests: failures.ended,
@@ -153,6 +194,31 @@ function judgeThroughput(
     subject,
     summary: `${rate.toFixed(1)} tokens/s while ${pending} requests are pending (floor ${floor})`,
     evidence: { generation_tokens_per_second: rate, requests_pending: pending },
+  }
+}
+
+function judgeKvCache(
+  { windowMs }: JudgeContext,
+  subject: Subject & { readonly model_name: string },
+  { target, fresh }: Watched,
+): Finding {
+  const labels = { model_name: subject.model_name }
+  const view = fresh ? target.view(windowMs) : undefined
+  const usage = view?.high('kv_cache_usage', labels)
+  const preempted = view?.increase('preemptions', labels)
+  if (view === undefined || usage === undefined || preempted === undefined) {
+    return { outcome: 'unknown', subject }
+  }
+  if (usage <= fullKvCacheRatio || preempted <= 0) return { outcome: 'pass', subject }
+  return {
+    outcome: 'fail',
+    subject,
+    summary: `${preempted} running requests were evicted in the last ${spanText(windowMs)}, the KV cache is up to ${percent(usage)} full`,
+    evidence: {
+      kv_cache_usage_ratio: usage,
+      preemptions: preempted,
+      preemptions_per_second: perSecond(view, preempted),
+    },
   }
 }
 

@@ -1,6 +1,6 @@
 import type { TargetWindows } from '../window/target-windows.ts'
-import type { TargetState } from './health.ts'
 import type { AlertName, Severity, Thresholds } from './settings.ts'
+import type { Assessment } from './state.ts'
 
 /** What an alert speaks of; labels that do not apply are absent. */
 export interface Subject {
@@ -10,9 +10,8 @@ export interface Subject {
 }
 
 /** One target or the GPU source at one instant, as rules see it. */
-export interface Watched {
+export interface Watched extends Pick<Assessment, 'state' | 'stall' | 'loading'> {
   readonly target: TargetWindows
-  readonly state: TargetState
   /** The last good reading is recent enough for windows to speak of now. */
   readonly fresh: boolean
 }
@@ -29,18 +28,26 @@ export interface JudgeContext {
 }
 
 /**
- * A rule's verdict on one subject now. `unknown` is neither good nor bad news: an alert stays what it was
- * for a while.
+ * A rule's verdict on one subject now.
+ *
+ * - `pass`, `fail`: the condition does not hold, or holds
+ * - `suspected`: it seems to hold and nothing decides; an alert comes to pending and no further
+ * - `unknown`: neither good nor bad news, so that an alert stays what it was for a while. With a summary, it
+ *   says what was found and why that is not enough.
  */
 export type Finding =
-  | { readonly outcome: 'pass' | 'unknown'; readonly subject: Subject }
-  | {
-      readonly outcome: 'fail'
-      readonly subject: Subject
-      /** What is the matter, with the numbers, for a person. */
-      readonly summary: string
-      readonly evidence: Readonly<Record<string, number | string>>
-    }
+  | { readonly outcome: 'pass'; readonly subject: Subject }
+  | { readonly outcome: 'unknown'; readonly subject: Subject; readonly summary?: string }
+  | Trouble
+
+/** A finding that the condition of a rule holds, or seems to. */
+export interface Trouble {
+  readonly outcome: 'fail' | 'suspected'
+  readonly subject: Subject
+  /** What is the matter, with the numbers, for a person. */
+  readonly summary: string
+  readonly evidence: Readonly<Record<string, number | string>>
+}
 
 /** An entry of the alert catalogue (CONTRACT, section 7). */
 export interface Rule {

@@ -4,10 +4,13 @@ import { durationSchema, numberSchema } from '../units.ts'
 /** Every alert that a configuration can name, in the order in which they are shown. */
 export const alertNames = [
   'VllmDown',
+  'VllmEngineStalled',
   'VllmLatencyP99High',
+  'VllmTtftP99High',
   'VllmQueueWaitHigh',
   'VllmErrorRatioHigh',
   'VllmThroughputLow',
+  'VllmKvCachePressure',
   'VllmGpuUtilizationHigh',
   'VllmGpuMemoryHigh',
   'VllmGpuLost',
@@ -75,7 +78,9 @@ export const thresholdsSchema = z
       ),
     ttft_p99: durationSchema({ minMs: 0, maxMs: dayMs })
       .prefault('0s')
-      .describe('Time to first token above which the share of requests is published; 0s: none is.'),
+      .describe(
+        'Time to first token that at most 1 % of requests may exceed; 0s switches the rule off.',
+      ),
   })
   .transform(
     (thresholds): Thresholds => ({

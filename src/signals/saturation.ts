@@ -11,7 +11,32 @@ export const saturationSignals: readonly Signal[] = [
   highest('requests_waiting_max', 'requests_waiting', 'Most requests queued at a scrape.'),
   highest('kv_cache_usage_ratio_max', 'kv_cache_usage', 'Highest share of the KV cache in use.'),
   rate('preemptions_per_second', 'preemptions', 'Running requests evicted each second.'),
+  oldestWait(),
 ]
+
+/** 0 where no request is known to wait: it is a bound, and says no more than it knows. */
+function oldestWait(): Signal {
+  const family: Family = {
+    name: 'oldest_wait_lower_bound_seconds',
+    type: 'gauge',
+    help: 'How long some request that is still waiting has waited at least.',
+  }
+  return {
+    measure(context) {
+      const { target } = context
+      const { progress } = target
+      const isNow = target.last?.kind === 'read'
+      return modelLabels(context).map((labels) => {
+        const own = progress?.engines.filter(({ model }) => model === labels['model_name']) ?? []
+        if (!isNow || own.length === 0) {
+          return entry(family, labels, absent(isNow ? 'no-data' : 'stale'))
+        }
+        const waits = own.map(({ oldestWait: wait }) => wait?.ms ?? 0)
+        return entry(family, labels, measured(Math.max(...waits) / 1_000))
+      })
+    },
+  }
+}
 
 function now(name: string, gauge: GaugeId, help: string): Signal {
   const family: Family = { name, type: 'gauge', help }

@@ -1,6 +1,6 @@
-import type { GpuSnapshot, Snapshot, TargetSnapshot } from '../evaluate.ts'
 import type { Alert } from '../rules/alert.ts'
 import type { HealthStatus, TargetState } from '../rules/health.ts'
+import type { GpuSnapshot, Snapshot, TargetSnapshot } from '../snapshot.ts'
 
 /** A number as JSON can hold it: infinities are written as Prometheus writes them. */
 export type JsonNumber = number | '+Inf' | '-Inf' | 'NaN'

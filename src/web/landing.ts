@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import type { GpuSnapshot, Snapshot, TargetSnapshot } from '../evaluate.ts'
 import type { Alert } from '../rules/alert.ts'
 import type { HealthStatus } from '../rules/health.ts'
+import type { GpuSnapshot, Snapshot, TargetSnapshot } from '../snapshot.ts'
 import { sourceBody } from './health.ts'
 
 const style = `body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}

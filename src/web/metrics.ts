@@ -1,7 +1,7 @@
 import { collectDefaultMetrics, type Metric, Registry, type RegistryContentType } from 'prom-client'
-import type { Snapshot } from '../evaluate.ts'
 import type { Labels } from '../reading.ts'
 import type { Family, Measured } from '../signals/signal.ts'
+import type { Snapshot } from '../snapshot.ts'
 import type { Offer } from './accept.ts'
 
 /** What every metric of ours is called by. */

@@ -2,7 +2,7 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest }
 import * as z from 'zod'
 import type { Clock } from '../clock.ts'
 import { ConfigError, shorten } from '../errors.ts'
-import type { Snapshot } from '../evaluate.ts'
+import type { Snapshot } from '../snapshot.ts'
 import { type Offer, preferred } from './accept.ts'
 import {
   findTarget,

@@ -1,8 +1,8 @@
-import type { Snapshot, TargetSnapshot } from '../evaluate.ts'
 import type { HealthProbe, Labels } from '../reading.ts'
 import type { Alert } from '../rules/alert.ts'
 import type { Subject } from '../rules/rule.ts'
 import type { AbsentWhy, Measured } from '../signals/signal.ts'
+import type { Snapshot, TargetSnapshot } from '../snapshot.ts'
 import {
   type GpuBody,
   gpuBody,

@@ -92,25 +92,14 @@ export class Conservation {
     return this.#most(ms, now, present, inside)
   }
 
-  /**
-   * How long at least one request has been inside, of what was there at or after `sinceMs`: for certain, and
-   * if no client hung up unseen. 0 where none is known to have been.
-   */
-  insideSince(
-    sinceMs: number,
-    now: Stock,
-    present: Present,
-  ): { readonly ms: number; readonly certainMs: number } {
-    let ms = 0
+  /** How long at least one request has been inside for certain, of those that were there at or after `sinceMs`. */
+  insideSince(sinceMs: number, now: Stock, present: Present): number {
     for (const then of this.#stocks) {
       if (then.atMs < sinceMs) continue
       const { count, certain } = inside(then, now, present)
-      if (count === 0) continue
-      const stayMs = now.atMs - then.atMs
-      ms = Math.max(ms, stayMs)
-      if (certain) return { ms, certainMs: stayMs }
+      if (certain && count > 0) return now.atMs - then.atMs
     }
-    return { ms, certainMs: 0 }
+    return 0
   }
 
   #most(
@@ -136,12 +125,15 @@ function waiting(then: Stock, now: Stock, present: Present): StillThere {
     (now.finished - then.finished) +
     (now.preempted - then.preempted) +
     Math.min(lag, then.justFinished)
-  return less(then.waiting, Math.max(0, scheduled), then, present)
+  const { count, certain } = less(then.waiting, Math.max(0, scheduled), then, present)
+  // A client that hung up unseen is gone from the gauges once the engine has reported again.
+  return { count: Math.min(count, now.waiting), certain }
 }
 
 function inside(then: Stock, now: Stock, present: Present): StillThere {
   const finished = now.finished - then.finished + Math.min(lag, then.justFinished)
-  return less(then.waiting + then.running, finished, then, present)
+  const { count, certain } = less(then.waiting + then.running, finished, then, present)
+  return { count: Math.min(count, now.waiting + now.running), certain }
 }
 
 function less(there: number, left: number, { base }: Stock, present: Present): StillThere {

@@ -22,8 +22,11 @@ export interface EngineProgress {
    * proven it stays so until the engine works again, for clients who give up do not mend an engine.
    */
   readonly stillMs: number
-  /** The same, though clients may have hung up unseen, so that nothing is proven. */
-  readonly seemsStillMs: number
+  /**
+   * Since when requests are shown without any such sign. Their clients may have hung up: gauges can go on
+   * showing them until the next step. Absent while none is shown.
+   */
+  readonly shownSinceMs: number | undefined
   /** How long at least some request has waited that still waits. */
   readonly oldestWait: { readonly ms: number; readonly certain: boolean } | undefined
 }
@@ -100,7 +103,7 @@ export class EngineBook {
   #kv: number | undefined
   #workedMs: number | undefined
   #stillMs = 0
-  #seemsStillMs = 0
+  #shownSinceMs: number | undefined
 
   constructor(sinceMs: number) {
     this.#sinceMs = sinceMs
@@ -150,14 +153,14 @@ export class EngineBook {
     if (worked) {
       this.#workedMs = present.atMs
       this.#stillMs = 0
-      this.#seemsStillMs = 0
+      this.#shownSinceMs = undefined
     }
+    this.#shownSinceMs = running + waiting > 0 ? (this.#shownSinceMs ?? present.atMs) : undefined
     this.#stock = stock
     this.#kv = kv
     this.conservation.push(stock, present)
-    const stay = this.conservation.insideSince(this.#quietSinceMs, stock, present)
-    this.#stillMs = Math.max(this.#stillMs, stay.certainMs)
-    this.#seemsStillMs = Math.max(stay.ms, this.#stillMs)
+    const provenMs = this.conservation.insideSince(this.#quietSinceMs, stock, present)
+    this.#stillMs = Math.max(this.#stillMs, provenMs)
     return worked
   }
 
@@ -172,7 +175,7 @@ export class EngineBook {
       workedMs: this.#workedMs,
       sinceMs: this.#sinceMs,
       stillMs: this.#stillMs,
-      seemsStillMs: this.#seemsStillMs,
+      shownSinceMs: this.#shownSinceMs,
       oldestWait: stock === undefined ? undefined : this.conservation.oldestWait(stock, present),
     }
   }

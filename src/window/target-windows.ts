@@ -1,6 +1,6 @@
 import type { CollectErrorCode, LimitName } from '../errors.ts'
 import type { GaugeId } from '../instruments.ts'
-import type { Attempt, Channel, HealthProbe, Labels, Reading } from '../reading.ts'
+import type { Attempt, Channel, HealthProbe, Labels, ProbeResult, Reading } from '../reading.ts'
 import { ProgressBook, type TargetProgress } from './progress.ts'
 import { SeriesBook } from './series-book.ts'
 import { Timeline } from './timeline.ts'
@@ -47,6 +47,7 @@ export class TargetWindows {
   #routing: { readonly channels: readonly Channel[]; readonly routing: Routing } | undefined
   #gauges: readonly GaugeValue[] = []
   #reading: Reading | undefined
+  #probe: ProbeResult | undefined
   #last: Attempt | undefined
   #lastRead: (Attempt & { kind: 'read' }) | undefined
   #missedInARow = 0
@@ -101,6 +102,11 @@ export class TargetWindows {
       malformedLines: this.#malformedLines,
       limitHits: this.#limitHits,
     }
+  }
+
+  /** The last probe of this life of the process, if any was sent. */
+  get probe(): ProbeResult | undefined {
+    return this.#probe
   }
 
   /** What the engines are doing, as of the last good reading; absent where none tells its queue. */
@@ -164,6 +170,8 @@ export class TargetWindows {
     }
     const growth = this.#book.advance(reading, { atMs, baseline })
     if (growth.reset) this.#resets += 1
+    // What one process answered says nothing of the next.
+    if (growth.newLife) this.#probe = undefined
     const { routing, rebound } = this.#route(reading.channels, atMs)
     this.#push(routing, { reading, increments: growth.increments, atMs })
     this.#progress.record(reading, {
@@ -174,6 +182,12 @@ export class TargetWindows {
     })
     this.#takeBackMemory(atMs)
     return { newLife: growth.newLife, rebound }
+  }
+
+  /** Takes in what became of a probe. */
+  recordProbe(result: ProbeResult): void {
+    this.#version += 1
+    this.#probe = result
   }
 
   /** The window of length `spanMs` that ends at the last good reading; absent before there is an increment. */

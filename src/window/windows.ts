@@ -1,4 +1,4 @@
-import type { Attempt } from '../reading.ts'
+import type { Attempt, ProbeResult } from '../reading.ts'
 import { type Recorded, TargetWindows } from './target-windows.ts'
 
 /** The kept past of every target. */
@@ -14,6 +14,11 @@ export class Windows {
   /** Takes in what a collection yielded, and tells what it brought to light. */
   record(attempt: Attempt): Recorded {
     return this.target(attempt.target).record(attempt)
+  }
+
+  /** Takes in what became of a probe. */
+  recordProbe(result: ProbeResult): void {
+    this.target(result.target).recordProbe(result)
   }
 
   /** The past of one target, begun now when there is none. */

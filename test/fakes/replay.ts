@@ -1,6 +1,7 @@
-import { type EvaluateInput, evaluate, type Snapshot } from '../../src/evaluate.ts'
+import { type EvaluateInput, evaluate } from '../../src/evaluate.ts'
 import type { Attempt, Labels } from '../../src/reading.ts'
 import { builtinRules } from '../../src/rules/builtin.ts'
+import type { Snapshot } from '../../src/snapshot.ts'
 import { Windows } from '../../src/window/windows.ts'
 import { counter, gauge, type MadeSeries, read, wallAtZeroMs } from './readings.ts'
 import { thresholds } from './rules.ts'

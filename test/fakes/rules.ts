@@ -4,7 +4,7 @@ import type { Attempt } from '../../src/reading.ts'
 import { builtinRules } from '../../src/rules/builtin.ts'
 import type { Finding, Watched } from '../../src/rules/rule.ts'
 import type { AlertName, Thresholds } from '../../src/rules/settings.ts'
-import { sourceStateOf, stateOf } from '../../src/rules/state.ts'
+import { type Assessment, assess, sourceStateOf } from '../../src/rules/state.ts'
 import { remembered } from './signals.ts'
 
 /** The defaults, with a floor for the throughput. */
@@ -33,17 +33,21 @@ export function judge(name: AlertName, scene: Scene): readonly Finding[] {
   const { engine, other, gpu, fresh = true } = scene
   const rule = builtinRules.find((one) => one.name === name)
   assert.ok(rule !== undefined)
-  const watch = (attempts: readonly Attempt[], of: typeof stateOf): Watched => {
+  const watch = (attempts: readonly Attempt[], of: typeof assess): Watched => {
     const target = remembered(attempts)
-    return { target, fresh, state: of(target, fresh) }
+    return { target, fresh, ...of(target, fresh) }
   }
   return rule.judge({
     atMs: 300_000,
-    targets: [engine, other].flatMap((one) => (one === undefined ? [] : [watch(one, stateOf)])),
-    gpu: gpu === undefined ? undefined : watch(gpu, sourceStateOf),
+    targets: [engine, other].flatMap((one) => (one === undefined ? [] : [watch(one, assess)])),
+    gpu: gpu === undefined ? undefined : watch(gpu, assessSource),
     thresholds: { ...thresholds, ...scene.thresholds },
     windowMs: rule.windowMs,
   })
+}
+
+function assessSource(target: Watched['target'], fresh: boolean): Assessment {
+  return { state: sourceStateOf(target, fresh), stall: undefined, loading: undefined }
 }
 
 /** A case in which the rule holds: what it says, and the numbers it says it with. */

@@ -1,14 +1,10 @@
-import {
-  evaluate,
-  type GpuSnapshot,
-  type Snapshot,
-  type TargetSnapshot,
-} from '../../src/evaluate.ts'
+import { evaluate } from '../../src/evaluate.ts'
 import { type InstrumentId, instruments } from '../../src/instruments.ts'
 import type { Attempt, Channel, Labels, Reading } from '../../src/reading.ts'
 import type { Alert } from '../../src/rules/alert.ts'
 import { builtinRules } from '../../src/rules/builtin.ts'
 import type { Measured, Measurement } from '../../src/signals/signal.ts'
+import type { GpuSnapshot, Snapshot, TargetSnapshot } from '../../src/snapshot.ts'
 import { Windows } from '../../src/window/windows.ts'
 
 /** Times of a built snapshot unless a test gives others. */
@@ -26,6 +22,7 @@ export function snapshotOf(given: Partial<Snapshot> = {}): Snapshot {
     targets: [targetOf()],
     gpus: [],
     gpuSource: undefined,
+    probeWanted: [],
     alerts: [],
     measured: [],
     derived: new Map(),
@@ -46,6 +43,8 @@ export function targetOf(given: Partial<TargetSnapshot> = {}): TargetSnapshot {
     lastFailure: undefined,
     health: undefined,
     reasons: [],
+    suppressed: [],
+    undecided: [],
     notes: [],
     thresholdNotes: [],
     ...given,
@@ -60,6 +59,7 @@ export function gpuOf(given: Partial<GpuSnapshot> = {}): GpuSnapshot {
     name: 'NVIDIA H100 80GB HBM3',
     status: 'healthy',
     reasons: [],
+    suppressed: [],
     runsEngine: true,
     ...given,
   }
@@ -72,6 +72,7 @@ export function alertOf(given: Partial<Alert> = {}): Alert {
     severity: 'critical',
     subject: { target: 'vllm', model_name: 'llama' },
     state: 'firing',
+    certainty: 'certain',
     sinceMs: builtAtMs - 110_000,
     lastFailMs: builtAtMs,
     summary: '2.9 % of 412 requests took longer than 10 s in the last 5 m (allowed 1 %)',

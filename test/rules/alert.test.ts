@@ -18,7 +18,7 @@ const subject: Subject = { target: 'vllm', model_name: 'llama' }
 type Outcome = Finding['outcome']
 
 function finding(outcome: Outcome, about: Subject = subject, summary = 'slow'): Finding {
-  return outcome === 'fail'
+  return outcome === 'fail' || outcome === 'suspected'
     ? { outcome, subject: about, summary, evidence: { over_ratio: 0.5 } }
     : { outcome, subject: about }
 }
@@ -55,6 +55,17 @@ describe('an alert', () => {
         [10, 'fail', 'pending since 10'],
         [129, 'fail', 'pending since 10'],
         [130, 'fail', 'firing since 10'],
+      ],
+    },
+    {
+      claim: 'stays pending for as long as its condition is only suspected',
+      moments: [
+        [10, 'suspected', 'pending since 10'],
+        [900, 'suspected', 'pending since 10'],
+        // It has held all the while, so certainty is all that was missing.
+        [901, 'fail', 'firing since 10'],
+        [902, 'suspected', 'firing since 10'],
+        [903, 'pass', 'none'],
       ],
     },
     {
@@ -177,6 +188,7 @@ describe('an alert', () => {
         severity: 'critical',
         subject,
         state: 'firing',
+        certainty: 'certain',
         sinceMs: 5_000,
         lastFailMs: 130_000,
         summary: 'slower',

@@ -7,10 +7,13 @@ describe('the catalogue', () => {
   it('has every alert that can be configured, with the severity and the wait of the contract', () => {
     const contract: Readonly<Record<AlertName, readonly [string, number]>> = {
       VllmDown: ['critical', 30],
+      VllmEngineStalled: ['critical', 45],
       VllmLatencyP99High: ['critical', 120],
+      VllmTtftP99High: ['warning', 120],
       VllmQueueWaitHigh: ['warning', 60],
       VllmErrorRatioHigh: ['critical', 120],
       VllmThroughputLow: ['warning', 300],
+      VllmKvCachePressure: ['warning', 120],
       VllmGpuUtilizationHigh: ['warning', 600],
       VllmGpuMemoryHigh: ['warning', 300],
       VllmGpuLost: ['critical', 30],

@@ -18,9 +18,16 @@ ruleTable(
     {
       fails: 'where more than 1 % took longer than the threshold',
       scene: { engine: requests('e2e_latency', 80, 17, 3) },
-      // 3 of 100.
+      // 3 of 100: the interval of Wilson begins at (0.03 + z²/200 − z·√(0.03·0.97/100 + z²/40000)) / (1 + z²/100)
+      // = (0.03 + 0.0192 − 1.96·√(0.000291 + 0.000096)) / 1.0384 = 0.0103, above 0.01.
       summary: '3 % of 100 requests took longer than 10 s in the last 5 m (allowed 1 %)',
-      evidence: { over_ratio: 0.03, observations: 100, threshold_seconds: 10, edge_seconds: 10 },
+      evidence: {
+        over_ratio: 0.03,
+        over_ratio_low: 0.0103,
+        observations: 100,
+        threshold_seconds: 10,
+        edge_seconds: 10,
+      },
       subject: llama,
     },
     {
@@ -31,21 +38,35 @@ ruleTable(
       },
       // 17 + 3 of 100 took longer than 5 s.
       summary: '20 % of 100 requests took longer than 5 s in the last 5 m (allowed 1 %)',
-      evidence: { over_ratio: 0.2, observations: 100, threshold_seconds: 8, edge_seconds: 5 },
+      evidence: {
+        over_ratio: 0.2,
+        over_ratio_low: 0.133,
+        observations: 100,
+        threshold_seconds: 8,
+        edge_seconds: 5,
+      },
       subject: llama,
     },
     {
-      fails: 'with twenty requests, the fewest that say something',
+      fails: 'with twenty requests of which two were slow: 2.8 % at least',
       scene: { engine: requests('e2e_latency', 18, 0, 2) },
       summary: '10 % of 20 requests took longer than 10 s in the last 5 m (allowed 1 %)',
-      evidence: { over_ratio: 0.1, observations: 20, threshold_seconds: 10, edge_seconds: 10 },
+      evidence: {
+        over_ratio: 0.1,
+        over_ratio_low: 0.0279,
+        observations: 20,
+        threshold_seconds: 10,
+        edge_seconds: 10,
+      },
       subject: llama,
     },
   ],
   [
     ['at exactly 1 %', { engine: requests('e2e_latency', 90, 9, 1) }, 'pass'],
     ['when nothing is slow', { engine: requests('e2e_latency', 100, 0, 0) }, 'pass'],
-    ['for few requests, all slow', { engine: requests('e2e_latency', 0, 0, 19) }, 'unknown'],
+    // One of twenty may be 0.9 %, two of a hundred 0.55 %.
+    ['for one slow request of twenty', { engine: requests('e2e_latency', 19, 0, 1) }, 'unknown'],
+    ['for two of a hundred', { engine: requests('e2e_latency', 98, 0, 2) }, 'unknown'],
     ['while idle', { engine: requests('e2e_latency', 0, 0, 0) }, 'unknown'],
     ['after one scrape', { engine: requests('e2e_latency', 0, 0, 9).slice(0, 1) }, 'unknown'],
     ['on old data', { engine: requests('e2e_latency', 0, 0, 99), fresh: false }, 'unknown'],
@@ -64,20 +85,23 @@ ruleTable(
   [
     {
       fails: 'where more than 5 % waited longer than the threshold',
-      scene: { engine: requests('queue_time', 94, 4, 2) },
-      // 4 + 2 of 100 waited longer than 5 s.
-      summary: '6 % of 100 requests waited longer than 5 s in the last 5 m (allowed 5 %)',
-      evidence: { over_ratio: 0.06, observations: 100, threshold_seconds: 5, edge_seconds: 5 },
+      scene: { engine: requests('queue_time', 88, 8, 4) },
+      // 8 + 4 of 100 waited longer than 5 s: 7 % at least.
+      summary: '12 % of 100 requests waited longer than 5 s in the last 5 m (allowed 5 %)',
+      evidence: {
+        over_ratio: 0.12,
+        over_ratio_low: 0.07,
+        observations: 100,
+        threshold_seconds: 5,
+        edge_seconds: 5,
+      },
       subject: llama,
     },
   ],
   [
     ['at exactly 5 %', { engine: requests('queue_time', 95, 5, 0) }, 'pass'],
-    [
-      'for few requests, all of which waited',
-      { engine: requests('queue_time', 0, 19, 0) },
-      'unknown',
-    ],
+    // 2.8 % at least is no 5 %.
+    ['for six of a hundred', { engine: requests('queue_time', 94, 6, 0) }, 'unknown'],
     ['while idle', { engine: requests('queue_time', 0, 0, 0) }, 'unknown'],
   ],
 )
@@ -107,14 +131,26 @@ ruleTable(
       scene: { engine: outcomes({ '2xx': 95, '5xx': 5, stop: 98, error: 2 }) },
       // The larger of 5 and 2 of 95 + 5; at most their sum.
       summary: '5 % of 100 requests failed in the last 5 m (allowed 1 %)',
-      evidence: { error_ratio: 0.05, failed: 5, failed_at_most: 7, requests: 100 },
+      evidence: {
+        error_ratio: 0.05,
+        error_ratio_low: 0.0215,
+        failed: 5,
+        failed_at_most: 7,
+        requests: 100,
+      },
       subject: { target: 'vllm' },
     },
     {
       fails: 'for failures within streams that were answered with 200',
       scene: { engine: outcomes({ '2xx': 200, stop: 190, error: 10 }, uncertain) },
       summary: '5 % of 200 requests failed in the last 5 m (allowed 1 %)',
-      evidence: { error_ratio: 0.05, failed: 10, failed_at_most: 10, requests: 200 },
+      evidence: {
+        error_ratio: 0.05,
+        error_ratio_low: 0.0274,
+        failed: 10,
+        failed_at_most: 10,
+        requests: 200,
+      },
       subject: { target: 'vllm' },
     },
   ],
@@ -126,7 +162,7 @@ ruleTable(
       { engine: outcomes({ '2xx': 50, '5xx': 50, stop: 50, error: 0 }, uncertain) },
       'pass',
     ],
-    ['for few requests, all failed', { engine: outcomes({ '2xx': 0, '5xx': 19 }) }, 'unknown'],
+    ['for one failure in twenty', { engine: outcomes({ '2xx': 19, '5xx': 1 }) }, 'unknown'],
     ['while idle', { engine: outcomes({ '2xx': 0, '5xx': 0 }) }, 'unknown'],
     [
       'where nothing tells failures',

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Attempt } from '../../src/reading.ts'
 import type { TargetState } from '../../src/rules/health.ts'
-import { sourceStateOf, stateOf } from '../../src/rules/state.ts'
+import { assess, sourceStateOf } from '../../src/rules/state.ts'
 import { counter, gauge, type MadeSeries, missed, read } from '../fakes/readings.ts'
 import { remembered } from '../fakes/signals.ts'
 
@@ -94,13 +94,13 @@ describe('the state of a target', () => {
   for (const [claim, attempts, expected] of rows) {
     // As an evaluation has it: what was never read is not fresh.
     const fresh = attempts.some(({ kind }) => kind === 'read')
-    it(claim, () => assert.equal(stateOf(remembered(attempts), fresh), expected))
+    it(claim, () => assert.equal(assess(remembered(attempts), fresh).state, expected))
   }
 
   it('is unknown when the last good reading is too old, unless it is down', () => {
-    assert.equal(stateOf(remembered([read(0, page({ running: 5 }))]), false), 'unknown')
+    assert.equal(assess(remembered([read(0, page({ running: 5 }))]), false).state, 'unknown')
     const gone = [read(0, idle), missed(5_000, 'refused'), missed(10_000, 'refused')]
-    assert.equal(stateOf(remembered(gone), false), 'down')
+    assert.equal(assess(remembered(gone), false).state, 'down')
   })
 })
 

@@ -104,6 +104,7 @@ describe('the families of saturation', () => {
     assert.deepEqual(familyNames(saturationSignals.flatMap((one) => one.measure(context))), [
       'kv_cache_usage_ratio',
       'kv_cache_usage_ratio_max',
+      'oldest_wait_lower_bound_seconds',
       'preemptions_per_second',
       'requests_running',
       'requests_waiting',

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import type { TargetSnapshot } from '../../src/evaluate.ts'
+import type { TargetSnapshot } from '../../src/snapshot.ts'
 import {
   findTarget,
   healthBody,

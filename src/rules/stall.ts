@@ -1,0 +1,292 @@
+import type { EngineProgress } from '../window/engine-progress.ts'
+import type { TargetProgress } from '../window/progress.ts'
+import type { TargetWindows } from '../window/target-windows.ts'
+
+/** Without progress for so long, work that is pending makes `VllmEngineStalled` pending; contract, section 4. */
+export const pendingAfterMs = 10_000
+/** And for so long, the state is `stalled`. */
+export const stalledAfterMs = 25_000
+/** The same while a young process may still compile: pauses of up to a minute are part of a start. */
+const youngPendingAfterMs = 60_000
+const youngStalledAfterMs = 90_000
+/** So long after it began to serve, or after its first work, a process is young. */
+const youngMs = 300_000
+/** Requests that a process of unknown age has finished before it counts as grown up. */
+const grownUpFinished = 50
+
+/** A GPU that works as hard as ever computes something: only after so long is it taken for a hang. */
+const workingStalledAfterMs = 120_000
+
+/** Answers without any work, after which somebody must have asked. */
+const enoughIdleAnswers = 2
+/**
+ * A server that finished so many requests for each stretch as long as the silence is not quiet by chance:
+ * e⁻²⁰ for arrivals at random, and still rare for those that come in bursts.
+ */
+const enoughMissed = 20
+const shortestSilenceMs = 30_000
+/** After so long a silence nobody asks any more. */
+const longestSilenceMs = 600_000
+/** A GPU that is busy for so long without a request at hand. */
+const busyWithoutWorkMs = 30_000
+
+/**
+ * What the GPUs of a target do, as far as can be known: `idle`; `working` as when tokens come out;
+ * `spinning`, fully utilized at a power far below that.
+ */
+export interface GpuWork {
+  readonly kind: 'idle' | 'working' | 'spinning' | 'unclear'
+  /** Busiest and quietest of the target's GPUs, 0 to 1. */
+  readonly utilizationRatio: number
+  /** Power as a share of what these GPUs draw while tokens come out; absent where that is not known. */
+  readonly powerShare: number | undefined
+  /** How long the GPUs have been doing so without a break, milliseconds. */
+  readonly forMs: number
+  readonly ageMs: number
+}
+
+/** On what a stall rests. */
+export type StallKind =
+  /** Requests are inside, and nothing of them moves in any engine. */
+  | 'pending'
+  /** The same in some engines while others work. */
+  | 'rank'
+  /** Gauges show requests, but their clients may all have gone. */
+  | 'stale-gauges'
+  /** No request is shown, yet something says that there are some. */
+  | 'hidden'
+
+/** Work is pending, or seems to be, and nothing progresses. */
+export interface Stall {
+  readonly kind: StallKind
+  readonly certainty: 'certain' | 'suspected'
+  /** How long nothing has progressed, milliseconds, as of the last reading. */
+  readonly stillMs: number
+  /** So certain and so long that the engine does not serve. */
+  readonly notServing: boolean
+  /** What speaks for it, for a person. */
+  readonly summary: string
+  readonly evidence: Readonly<Record<string, number | string>>
+  /** A probe would decide, or has decided and has to decide again. */
+  readonly wantsProbe: boolean
+}
+
+/** Tells whether a process may still pause to compile. Its age is that since it began to serve. */
+export function isYoung(target: TargetWindows): boolean {
+  const { progress, lastRead } = target
+  if (progress === undefined || lastRead === undefined) return false
+  if (progress.fromBirth) {
+    const { firstWorkedMs } = progress
+    return firstWorkedMs === undefined || lastRead.atMs - firstWorkedMs < youngMs
+  }
+  const startSeconds = servingSinceSeconds(target)
+  if (startSeconds !== undefined) return lastRead.wallMs - 1_000 * startSeconds < youngMs
+  return finishedInLife(target) < grownUpFinished && lastRead.atMs - progress.sinceMs < youngMs
+}
+
+/** When the process began to count, else when it started, in Unix seconds; absent where neither is told. */
+function servingSinceSeconds({ reading }: TargetWindows): number | undefined {
+  if (reading === undefined) return undefined
+  let latest = 0
+  for (const { rank, startOffset } of reading.channels) {
+    if (rank === undefined || startOffset === undefined) continue
+    latest = Math.max(latest, reading.values[startOffset] ?? 0)
+  }
+  return latest > 0 ? latest : reading.processStartSeconds
+}
+
+function finishedInLife({ reading }: TargetWindows): number {
+  let finished = 0
+  for (const { instrument, offset } of reading?.channels ?? []) {
+    if (instrument === 'requests_finished') finished += reading?.values[offset] ?? 0
+  }
+  return finished
+}
+
+/** Finds out whether work is pending and nothing progresses; nothing where it does, or where none is known of. */
+export function findStall(target: TargetWindows, gpu: GpuWork | undefined): Stall | undefined {
+  const { progress, lastRead } = target
+  if (progress === undefined || lastRead === undefined) return undefined
+  const nowMs = lastRead.atMs
+  const young = isYoung(target)
+  const scene: Scene = {
+    target,
+    progress,
+    gpu,
+    quietMs: nowMs - (progress.workedMs ?? progress.sinceMs),
+    nowMs,
+    pendingMs: young ? youngPendingAfterMs : pendingAfterMs,
+    stalledMs: young ? youngStalledAfterMs : stalledAfterMs,
+  }
+  const found = provenStall(scene) ?? seemingStall(scene) ?? hiddenStall(scene)
+  return found === undefined ? undefined : decidedByProbe(found, scene)
+}
+
+interface Scene {
+  readonly target: TargetWindows
+  readonly progress: TargetProgress
+  readonly gpu: GpuWork | undefined
+  /** How long no engine has worked. */
+  readonly quietMs: number
+  readonly nowMs: number
+  readonly pendingMs: number
+  readonly stalledMs: number
+}
+
+function provenStall({ progress, pendingMs, stalledMs, quietMs, gpu }: Scene): Stall | undefined {
+  const stuck = progress.engines.filter(({ stillMs }) => stillMs >= pendingMs)
+  if (stuck.length === 0) return undefined
+  const stillMs = Math.max(...stuck.map((engine) => engine.stillMs))
+  // Others work on: what is stuck is not the server but some of its engines.
+  if (quietMs < pendingMs) {
+    const names = stuck.map(({ rank }) => rank).join(', ')
+    return {
+      kind: 'rank',
+      certainty: 'certain',
+      stillMs,
+      notServing: false,
+      summary: `engine ${names} of ${progress.engines.length} has made no progress for ${whole(stillMs)} with ${pendingText(stuck)}, while others work`,
+      evidence: { ...evidenceOf(stuck, stillMs), engines: names },
+      wantsProbe: false,
+    }
+  }
+  const working = gpu?.kind === 'working' && stillMs < workingStalledAfterMs
+  return {
+    kind: 'pending',
+    certainty: working ? 'suspected' : 'certain',
+    stillMs,
+    notServing: !working && stillMs >= stalledMs,
+    summary: `no progress for ${whole(stillMs)} with ${pendingText(stuck)}${gpuText(gpu)}`,
+    evidence: { ...evidenceOf(stuck, stillMs), ...gpuEvidence(gpu) },
+    wantsProbe: working,
+  }
+}
+
+function seemingStall(scene: Scene): Stall | undefined {
+  const { progress, pendingMs, stalledMs, quietMs, nowMs, gpu } = scene
+  if (quietMs < pendingMs) return undefined
+  const shownForMs = ({ shownSinceMs = nowMs }: EngineProgress) => nowMs - shownSinceMs
+  const shown = progress.engines.filter((engine) => shownForMs(engine) >= pendingMs)
+  if (shown.length === 0) return undefined
+  const stillMs = Math.max(...shown.map(shownForMs))
+  // Stale gauges stand over an idle GPU. One that spins is held by the engine's own hang.
+  const spinning = gpu?.kind === 'spinning' && gpu.forMs >= busyWithoutWorkMs
+  return {
+    kind: spinning ? 'pending' : 'stale-gauges',
+    certainty: spinning ? 'certain' : 'suspected',
+    stillMs,
+    notServing: spinning && stillMs >= stalledMs,
+    summary: `no progress for ${whole(stillMs)} with ${pendingText(shown)} shown, whose clients may have gone${gpuText(gpu)}`,
+    evidence: { ...evidenceOf(shown, stillMs), ...gpuEvidence(gpu) },
+    wantsProbe: !spinning,
+  }
+}
+
+function hiddenStall(scene: Scene): Stall | undefined {
+  const { progress, quietMs, pendingMs, gpu } = scene
+  if (quietMs < pendingMs) return undefined
+  const why = signsOfHiddenWork(scene)
+  if (why.length === 0) return undefined
+  const { count } = progress.idleAnswers
+  return {
+    kind: 'hidden',
+    certainty: 'suspected',
+    stillMs: quietMs,
+    notServing: false,
+    summary: `no progress for ${whole(quietMs)}, no request is shown, and yet ${why.join('; ')}`,
+    evidence: {
+      seconds_without_progress: quietMs / 1_000,
+      answers_without_progress: count,
+      finished_per_second_before: progress.finishedPerSecond,
+      ...gpuEvidence(gpu),
+    },
+    wantsProbe: true,
+  }
+}
+
+function signsOfHiddenWork({ target, progress, quietMs, gpu }: Scene): readonly string[] {
+  const why: string[] = []
+  const { count } = progress.idleAnswers
+  if (count >= enoughIdleAnswers) why.push(`${count} requests ended without a token`)
+  if (gpu?.kind === 'spinning' && gpu.forMs >= busyWithoutWorkMs) {
+    why.push(`the GPU is ${Math.round(100 * gpu.utilizationRatio)} % busy`)
+  }
+  const missed = (progress.finishedPerSecond * quietMs) / 1_000
+  const isSilent = quietMs >= shortestSilenceMs && quietMs <= longestSilenceMs
+  if (isSilent && missed >= enoughMissed && !answeredLately(target, progress)) {
+    why.push(`some ${Math.round(missed)} requests would have finished at the rate before`)
+  }
+  return why
+}
+
+/** Whether the last work that was seen is that of a probe: then the silence is nobody's asking. */
+function answeredLately({ probe }: TargetWindows, { workedMs }: TargetProgress): boolean {
+  return probe?.kind === 'answered' && (workedMs === undefined || probe.startMs <= workedMs)
+}
+
+function decidedByProbe(stall: Stall, { target, progress, stalledMs }: Scene): Stall | undefined {
+  const { probe } = target
+  const quietSinceMs = progress.workedMs ?? progress.sinceMs
+  if (stall.certainty === 'certain' || probe === undefined || probe.startMs < quietSinceMs) {
+    return stall
+  }
+  switch (probe.kind) {
+    case 'answered':
+      // The engine works; its counters will say so with the next reading.
+      return undefined
+    case 'inconclusive':
+      return stall
+    case 'failed':
+    case 'unanswered': {
+      // Where nobody answers at all, the scrapes say so themselves.
+      if (probe.kind === 'unanswered' && probe.code !== 'timeout') return stall
+      const how =
+        probe.kind === 'failed'
+          ? `a probe was answered with ${probe.status}`
+          : `a probe got no token in ${whole(probe.tookMs)}`
+      return {
+        ...stall,
+        certainty: 'certain',
+        notServing: stall.stillMs >= stalledMs,
+        summary: `${stall.summary}; ${how}`,
+        evidence: { ...stall.evidence, probe: probe.kind, probe_seconds: probe.tookMs / 1_000 },
+      }
+    }
+  }
+}
+
+function pendingText(engines: readonly EngineProgress[]): string {
+  const running = engines.reduce((total, one) => total + one.running, 0)
+  const waiting = engines.reduce((total, one) => total + one.waiting, 0)
+  return `${running} running and ${waiting} waiting requests`
+}
+
+function evidenceOf(engines: readonly EngineProgress[], stillMs: number) {
+  return {
+    seconds_without_progress: stillMs / 1_000,
+    requests_running: engines.reduce((total, one) => total + one.running, 0),
+    requests_waiting: engines.reduce((total, one) => total + one.waiting, 0),
+  }
+}
+
+function gpuEvidence(gpu: GpuWork | undefined): Readonly<Record<string, number | string>> {
+  if (gpu === undefined) return {}
+  return {
+    gpu_utilization_ratio: gpu.utilizationRatio,
+    ...(gpu.powerShare === undefined ? {} : { gpu_power_share_of_busy: gpu.powerShare }),
+  }
+}
+
+function gpuText(gpu: GpuWork | undefined): string {
+  if (gpu === undefined || gpu.kind === 'unclear') return ''
+  const busy = `${Math.round(100 * gpu.utilizationRatio)} % busy`
+  const power =
+    gpu.powerShare === undefined
+      ? ''
+      : ` at ${Math.round(100 * gpu.powerShare)} % of its usual power`
+  return gpu.kind === 'idle' ? ', its GPUs idle' : `, its GPUs ${busy}${power}`
+}
+
+function whole(ms: number): string {
+  return `${Math.round(ms / 1_000)} s`
+}
