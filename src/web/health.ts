@@ -12,6 +12,13 @@ export interface ReasonBody {
   readonly summary: string
   readonly evidence: Readonly<Record<string, JsonNumber | string>>
   readonly runbook: string
+  /** There where the evidence does not decide; what is certain has none. */
+  readonly certainty?: 'suspected'
+}
+
+/** A firing alert that is held back: another one, or the state of its target, tells the cause. */
+export interface SuppressedBody extends ReasonBody {
+  readonly suppressed_by: string
 }
 
 /** What is said of anything that is read. */
@@ -20,6 +27,8 @@ export interface SourceBody {
   readonly status: HealthStatus
   readonly last_scrape_age_seconds: number | null
   readonly reasons: readonly ReasonBody[]
+  /** Left out where nothing is held back. */
+  readonly suppressed?: readonly SuppressedBody[]
   /** Why the status is what it is, where no alert says so or says it all. */
   readonly detail?: string
 }
@@ -34,6 +43,8 @@ export interface GpuBody {
   readonly index: number
   readonly status: HealthStatus
   readonly reasons: readonly ReasonBody[]
+  /** Left out where nothing is held back. */
+  readonly suppressed?: readonly SuppressedBody[]
 }
 
 /** The body of `/health`. */
@@ -118,10 +129,13 @@ export function healthText(body: HealthBody): string {
 function pushReasons(
   lines: string[],
   subject: string,
-  from: { readonly reasons: readonly ReasonBody[]; readonly detail?: string },
+  from: Pick<SourceBody, 'reasons' | 'suppressed'> & { readonly detail?: string },
 ): void {
   for (const { alert, severity, since, summary } of from.reasons) {
     lines.push(`${subject} ${alert} ${severity} since ${since} ${summary}`)
+  }
+  for (const { alert, suppressed_by: cause, summary } of from.suppressed ?? []) {
+    lines.push(`${subject} ${alert} suppressed by ${cause} ${summary}`)
   }
   if (from.detail !== undefined) lines.push(`${subject} ${from.detail}`)
 }
@@ -137,8 +151,8 @@ export function targetBody(snapshot: Snapshot, target: TargetSnapshot): TargetBo
 }
 
 export function gpuBody(snapshot: Snapshot, gpu: GpuSnapshot): GpuBody {
-  const { uuid, index, status, reasons } = gpu
-  return { uuid, index, status, reasons: reasons.map((alert) => reasonBody(snapshot, alert)) }
+  const { uuid, index, status } = gpu
+  return { uuid, index, status, ...alertBodies(snapshot, gpu) }
 }
 
 export function sourceBody(snapshot: Snapshot, source: TargetSnapshot): SourceBody {
@@ -150,8 +164,22 @@ export function sourceBody(snapshot: Snapshot, source: TargetSnapshot): SourceBo
       source.lastSuccessMs === undefined
         ? null
         : Math.max(0, Math.round(snapshot.atMs - source.lastSuccessMs)) / 1000,
-    reasons: source.reasons.map((alert) => reasonBody(snapshot, alert)),
+    ...alertBodies(snapshot, source),
     ...(detail === undefined ? {} : { detail }),
+  }
+}
+
+function alertBodies(
+  snapshot: Snapshot,
+  { reasons, suppressed }: Pick<TargetSnapshot, 'reasons' | 'suppressed'>,
+): Pick<SourceBody, 'reasons' | 'suppressed'> {
+  const suppressedBody = (alert: Alert): SuppressedBody => ({
+    ...reasonBody(snapshot, alert),
+    suppressed_by: alert.heldBack?.by ?? '',
+  })
+  return {
+    reasons: reasons.map((alert) => reasonBody(snapshot, alert)),
+    ...(suppressed.length === 0 ? {} : { suppressed: suppressed.map(suppressedBody) }),
   }
 }
 
@@ -192,6 +220,7 @@ export function reasonBody(snapshot: Snapshot, alert: Alert): ReasonBody {
     summary: alert.summary,
     evidence,
     runbook: alert.runbook,
+    ...(alert.certainty === 'certain' ? {} : { certainty: alert.certainty }),
   }
 }
 

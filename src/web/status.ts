@@ -33,8 +33,16 @@ interface More {
   readonly last_failure: { readonly code: string; readonly message: string } | null
   readonly health_probe: ProbeBody | null
   readonly notes: readonly string[]
+  /** Alerts whose requests are too few to be sure. */
+  readonly undecided: readonly UndecidedBody[]
   readonly pending: readonly ReasonBody[]
   readonly measurements: readonly MeasurementBody[]
+}
+
+interface UndecidedBody {
+  readonly alert: string
+  readonly model_name?: string
+  readonly summary: string
 }
 
 type ProbeBody =
@@ -114,6 +122,11 @@ function more(target: TargetSnapshot, owned: Owned): More {
     last_failure: target.lastFailure ?? null,
     health_probe: target.health === undefined ? null : probeBody(target.health),
     notes: target.notes,
+    undecided: target.undecided.map(({ alert, subject, summary }) => ({
+      alert,
+      ...(subject.model_name === undefined ? {} : { model_name: subject.model_name }),
+      summary,
+    })),
     ...owned.of('target', target.name),
   }
 }
