@@ -17,7 +17,10 @@ export interface Stock {
   readonly running: number
   readonly finished: number
   readonly preempted: number
-  /** Finishes since the reading before. */
+  /**
+   * Finishes in the interval in which the engine last showed a change: the gauges may not have taken them
+   * in, and never will where nothing comes after.
+   */
   readonly justFinished: number
   /**
    * What the whole server had counted by the reading before the engine last showed a change: gauges that

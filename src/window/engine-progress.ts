@@ -141,7 +141,7 @@ export class EngineBook {
       waiting,
       finished: (last?.finished ?? 0) + justFinished,
       preempted: (last?.preempted ?? 0) + preempted,
-      justFinished,
+      justFinished: changed ? justFinished : (last?.justFinished ?? 0),
       // Gauges that were never seen to move may have stood still since before the watch.
       base:
         last === undefined

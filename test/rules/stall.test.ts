@@ -1,0 +1,292 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import type { Attempt, ProbeResult } from '../../src/reading.ts'
+import { findStall, type GpuWork, type Stall } from '../../src/rules/stall.ts'
+import { assess } from '../../src/rules/state.ts'
+import { counter, gauge, type MadeSeries, read, wallAtZeroMs } from '../fakes/readings.ts'
+import { remembered } from '../fakes/signals.ts'
+
+const model = { model_name: 'm' }
+
+/** What an engine shows at a scrape; what is left out is as it was at the scrape before. */
+interface Shown {
+  readonly running?: number
+  readonly waiting?: number
+  readonly kv?: number
+  readonly tokens?: number
+  readonly finished?: number
+  readonly answered?: number
+}
+
+/** An engine that had worked for long when the watch began: its process started an hour before. */
+function pageOf(shown: Required<Shown>, engine: string, http: boolean): readonly MadeSeries[] {
+  const place = { engine }
+  return [
+    gauge('requests_running', shown.running, model, place),
+    gauge('requests_waiting', shown.waiting, model, place),
+    gauge('kv_cache_usage', shown.kv, model, place),
+    counter('generation_tokens', 1_000 + shown.tokens, model, place),
+    counter('requests_finished', 100 + shown.finished, { ...model, reason: 'stop' }, place),
+    ...(http && engine === '0'
+      ? [counter('http_answers', 100 + shown.answered, { status: '2xx' })]
+      : []),
+  ]
+}
+
+const nothing: Required<Shown> = {
+  running: 0,
+  waiting: 0,
+  kv: 0,
+  tokens: 0,
+  finished: 0,
+  answered: 0,
+}
+
+/** Scrapes 5 s apart; each gives what changed, for one engine or, in a list, for several. */
+function scrapes(
+  steps: readonly (Shown | readonly Shown[])[],
+  { http = true, startSeconds = wallAtZeroMs / 1_000 - 3_600 }: Life = {},
+): readonly Attempt[] {
+  let now: Required<Shown>[] = []
+  return steps.map((step, index) => {
+    const shown = Array.isArray(step) ? step : [step]
+    now = shown.map((one, engine) => ({ ...(now[engine] ?? nothing), ...one }))
+    const pages = now.flatMap((one, engine) => pageOf(one, String(engine), http))
+    const made = read(5_000 * index, pages)
+    if (made.kind !== 'read') throw new Error('expected a reading')
+    return { ...made, reading: { ...made.reading, processStartSeconds: startSeconds } }
+  })
+}
+
+interface Life {
+  readonly http?: boolean
+  readonly startSeconds?: number
+}
+
+/** `count` scrapes at which nothing is other than before. */
+function still(count: number): readonly Shown[] {
+  return Array.from({ length: count }, () => ({}))
+}
+
+/** Two scrapes of an engine at work: five requests run. */
+const atWork: readonly Shown[] = [
+  { running: 5, tokens: 0, kv: 0.2 },
+  { running: 5, tokens: 100, kv: 0.21 },
+]
+
+function found(attempts: readonly Attempt[], gpu?: GpuWork, probe?: Partial<ProbeResult>) {
+  const target = remembered(attempts)
+  if (probe !== undefined) {
+    const times = { target: 'vllm', startMs: 20_000, atMs: 40_000, tookMs: 20_000 }
+    target.recordProbe({ ...times, ...probe } as ProbeResult)
+  }
+  return findStall(target, gpu)
+}
+
+function told(stall: Stall | undefined): readonly (string | boolean | number)[] {
+  if (stall === undefined) return []
+  const { kind, certainty, stillMs, notServing, wantsProbe } = stall
+  return [
+    kind,
+    certainty,
+    stillMs / 1_000,
+    ...(notServing ? ['not serving'] : []),
+    ...(wantsProbe ? ['probe'] : []),
+  ]
+}
+
+const spinning: GpuWork = {
+  kind: 'spinning',
+  utilizationRatio: 1,
+  powerShare: 0.4,
+  forMs: 40_000,
+  ageMs: 0,
+}
+const working: GpuWork = { ...spinning, kind: 'working', powerShare: 0.95 }
+
+describe('a stall', () => {
+  const rows: readonly (readonly [string, () => Stall | undefined, ...(string | number)[]])[] = [
+    ['is none while tokens are made', () => found(scrapes(atWork))],
+    ['is none after 5 s without', () => found(scrapes([...atWork, ...still(1)]))],
+    [
+      'is there after 10 s without progress while five requests run',
+      () => found(scrapes([...atWork, ...still(2)])),
+      'pending',
+      'certain',
+      10,
+    ],
+    [
+      'means after 25 s that the engine does not serve',
+      () => found(scrapes([...atWork, ...still(5)])),
+      'pending',
+      'certain',
+      25,
+      'not serving',
+    ],
+    [
+      'stays proven when the clients give up one after the other',
+      () => found(scrapes([...atWork, ...still(5), { answered: 3 }, { answered: 9 }])),
+      'pending',
+      'certain',
+      // Of five, three may have gone with the first three answers, and all with nine.
+      30,
+      'not serving',
+    ],
+    [
+      'is over with the first token',
+      () => found(scrapes([...atWork, ...still(6), { tokens: 101 }])),
+    ],
+    [
+      'is none while a long prompt fills the KV cache chunk by chunk',
+      () => found(scrapes([...atWork, ...[3, 4, 5, 6, 7].map((tenths) => ({ kv: tenths / 10 }))])),
+    ],
+    ['is none of an idle engine', () => found(scrapes([...atWork, { running: 0 }, ...still(20)]))],
+    [
+      'is only suspected where all clients hung up at once: the gauges may be stale',
+      () => found(scrapes([...atWork, { tokens: 150, answered: 5 }, ...still(6)])),
+      'stale-gauges',
+      'suspected',
+      30,
+      'probe',
+    ],
+    [
+      'is only suspected of one request that finished, whose gauge may be stale',
+      () => found(scrapes([{ running: 1 }, { tokens: 9, finished: 1, answered: 1 }, ...still(6)])),
+      'stale-gauges',
+      'suspected',
+      30,
+      'probe',
+    ],
+    [
+      'is only suspected where nobody counts answers, so that clients may have gone',
+      () => found(scrapes([...atWork, ...still(6)], { http: false })),
+      'stale-gauges',
+      'suspected',
+      30,
+      'probe',
+    ],
+    [
+      'is certain even so where the GPU spins: stale gauges stand over an idle one',
+      () => found(scrapes([...atWork, ...still(6)], { http: false }), spinning),
+      'pending',
+      'certain',
+      30,
+      'not serving',
+    ],
+    [
+      'is only suspected while the GPU works as hard as ever',
+      () => found(scrapes([...atWork, ...still(6)]), working),
+      'pending',
+      'suspected',
+      30,
+      'probe',
+    ],
+    [
+      'is certain after two minutes, however hard the GPU works',
+      () => found(scrapes([...atWork, ...still(24)]), working),
+      'pending',
+      'certain',
+      120,
+      'not serving',
+    ],
+    [
+      'waits a minute in the first minutes of a process, which may compile',
+      () => found(scrapes([...atWork, ...still(11)], { startSeconds: wallAtZeroMs / 1_000 - 60 })),
+    ],
+    [
+      'is there after that minute',
+      () => found(scrapes([...atWork, ...still(12)], { startSeconds: wallAtZeroMs / 1_000 - 60 })),
+      'pending',
+      'certain',
+      60,
+    ],
+    [
+      'is one of an engine where others work on, and then the server still serves',
+      () =>
+        found(
+          scrapes([
+            [{ running: 5 }, { running: 5 }],
+            [{ tokens: 10 }, { tokens: 10 }],
+            ...[20, 30, 40, 50, 60, 70].map((tokens) => [{ tokens }, {}]),
+          ]),
+        ),
+      'rank',
+      'certain',
+      30,
+    ],
+    [
+      'is suspected where requests end without a token though none is shown',
+      () => found(scrapes([...atWork, { running: 0 }, {}, { answered: 2 }, {}])),
+      'hidden',
+      'suspected',
+      20,
+      'probe',
+    ],
+    [
+      'is suspected where a busy server falls silent: 2 finishes a second, none for 30 s',
+      () =>
+        found(
+          scrapes([
+            ...[0, 10, 20, 30, 40, 50, 60, 70, 80].map((finished) => ({
+              finished,
+              answered: finished,
+            })),
+            ...still(6),
+          ]),
+        ),
+      'hidden',
+      'suspected',
+      30,
+      'probe',
+    ],
+    [
+      'is none of a quiet server that is quiet',
+      () => found(scrapes([{ finished: 0 }, { finished: 1, answered: 1 }, ...still(10)])),
+    ],
+  ]
+  for (const [claim, stall, ...expected] of rows) {
+    it(claim, () => assert.deepEqual(told(stall()), expected))
+  }
+})
+
+describe('a probe', () => {
+  const hidden = () => scrapes([...atWork, { running: 0 }, {}, { answered: 2 }, ...still(4)])
+
+  it('that got no token proves a stall that was only suspected, and is wanted again', () => {
+    const stall = found(hidden(), undefined, { kind: 'unanswered', code: 'timeout' })
+    assert.deepEqual(told(stall), ['hidden', 'certain', 35, 'not serving', 'probe'])
+  })
+
+  it('that was answered with 5xx proves it as well', () => {
+    assert.equal(found(hidden(), undefined, { kind: 'failed', status: 500 })?.certainty, 'certain')
+  })
+
+  it('that got its token says that the engine works', () => {
+    assert.equal(found(hidden(), undefined, { kind: 'answered' }), undefined)
+  })
+
+  it('that could not be asked decides nothing', () => {
+    const stall = found(hidden(), undefined, { kind: 'inconclusive', reason: '401' })
+    assert.equal(stall?.certainty, 'suspected')
+  })
+
+  it('from before the last sign of work decides nothing', () => {
+    const stall = found(hidden(), undefined, {
+      kind: 'unanswered',
+      code: 'timeout',
+      startMs: 1_000,
+    })
+    assert.equal(stall?.certainty, 'suspected')
+  })
+})
+
+describe('the state of a target that stalls', () => {
+  it('is stalled from 25 s on, and serving again with the first token', () => {
+    const states = [3, 4, 5].map(
+      (count) => assess(remembered(scrapes([...atWork, ...still(count)])), true).state,
+    )
+    assert.deepEqual(states, ['serving', 'serving', 'stalled'])
+    const after = remembered(scrapes([...atWork, ...still(9), { tokens: 101 }]))
+    assert.equal(assess(after, true).state, 'serving')
+  })
+})
