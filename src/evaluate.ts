@@ -11,10 +11,12 @@ import { holdBack } from './rules/hold-back.ts'
 import { activity, engineStates, healthOf } from './rules/published.ts'
 import type { JudgeContext, Rule, Watched } from './rules/rule.ts'
 import type { Thresholds } from './rules/settings.ts'
+import { isYoung } from './rules/stall.ts'
 import { assess, sourceStateOf } from './rules/state.ts'
 import { engineSignals, gpuSourceSignals } from './signals/catalog.ts'
 import type { Signal, SignalSettings } from './signals/context.ts'
 import { blindSpotsOf } from './signals/errors.ts'
+import { factsOf } from './signals/facts.ts'
 import { plannedMemory, runsEngine } from './signals/gpu.ts'
 import type { Measured } from './signals/signal.ts'
 import { thresholdNotes } from './signals/thresholds.ts'
@@ -187,6 +189,7 @@ function derive(
     version,
     fresh,
     settings,
+    facts: factsOf(target, isYoung(target)),
     measured: signals.flatMap((signal) => signal.measure(context)),
     notes: [...(target.reading?.notes ?? []), ...ofThresholds, ...blindSpotsOf(target)],
     thresholdNotes: ofThresholds,
@@ -194,10 +197,10 @@ function derive(
 }
 
 function describe(
-  { target, state }: Watched,
+  { target, state, stall, loading }: Watched,
   statusOf: (state: TargetState, firing: number) => HealthStatus,
   { alerts, undecided }: Told,
-  { notes, thresholdNotes }: Derived,
+  { facts, notes, thresholdNotes }: Derived,
 ): TargetSnapshot {
   const { reasons, suppressed } = shownOf(alerts, ({ subject }) => subject.target === target.name)
   const { last, lastRead } = target
@@ -206,6 +209,9 @@ function describe(
     // What is held back fires all the same: it degrades, and its cause tells why.
     status: statusOf(state, reasons.length + suppressed.length),
     state,
+    stall,
+    loading,
+    facts,
     up: last === undefined ? undefined : last.kind === 'read',
     models: target.models,
     version: target.reading?.version,

@@ -2,7 +2,10 @@ import type { HealthProbe } from './reading.ts'
 import type { Alert } from './rules/alert.ts'
 import type { HealthStatus, TargetState } from './rules/health.ts'
 import type { Subject } from './rules/rule.ts'
+import type { Stall } from './rules/stall.ts'
+import type { Loading } from './rules/state.ts'
 import type { SignalSettings } from './signals/context.ts'
+import type { TargetFacts } from './signals/facts.ts'
 import type { Measured } from './signals/signal.ts'
 import type { TargetWindows } from './window/target-windows.ts'
 
@@ -11,6 +14,11 @@ export interface TargetSnapshot {
   readonly name: string
   readonly status: HealthStatus
   readonly state: TargetState
+  /** Work that is pending, or seems to be, while nothing progresses. */
+  readonly stall: Stall | undefined
+  readonly loading: Loading | undefined
+  /** What a diagnosis weighs; absent before the first good collection, and of the GPU source. */
+  readonly facts: TargetFacts | undefined
   /** Whether the last collection succeeded; absent before the first. */
   readonly up: boolean | undefined
   readonly models: readonly string[]
@@ -58,6 +66,7 @@ export interface Derived {
   readonly version: number
   readonly fresh: boolean
   readonly settings: SignalSettings
+  readonly facts: TargetFacts | undefined
   readonly measured: readonly Measured[]
   readonly notes: readonly string[]
   readonly thresholdNotes: readonly string[]

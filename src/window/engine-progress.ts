@@ -27,9 +27,20 @@ export interface EngineProgress {
    * showing them until the next step. Absent while none is shown.
    */
   readonly shownSinceMs: number | undefined
+  /** The last time that it stood still with requests inside and then went on. */
+  readonly pause: Pause | undefined
   /** How long at least some request has waited that still waits. */
   readonly oldestWait: { readonly ms: number; readonly certain: boolean } | undefined
 }
+
+/** A stretch without work that ended. */
+export interface Pause {
+  readonly ms: number
+  readonly endedMs: number
+}
+
+/** A shorter one is no matter: a step may take long, and a scrape comes late. */
+const shortestPauseMs = 8_000
 
 /** What a series of an engine tells of its work. */
 export type Role = 'running' | 'waiting' | 'kv' | 'finished' | 'preempted' | 'work'
@@ -103,6 +114,7 @@ export class EngineBook {
   #kv: number | undefined
   #workedMs: number | undefined
   #stillMs = 0
+  #pause: Pause | undefined
   #shownSinceMs: number | undefined
 
   constructor(sinceMs: number) {
@@ -151,6 +163,8 @@ export class EngineBook {
             : last.base,
     }
     if (worked) {
+      const pausedMs = present.atMs - (this.#shownSinceMs ?? present.atMs)
+      if (pausedMs >= shortestPauseMs) this.#pause = { ms: pausedMs, endedMs: present.atMs }
       this.#workedMs = present.atMs
       this.#stillMs = 0
       this.#shownSinceMs = undefined
@@ -176,6 +190,7 @@ export class EngineBook {
       sinceMs: this.#sinceMs,
       stillMs: this.#stillMs,
       shownSinceMs: this.#shownSinceMs,
+      pause: this.#pause,
       oldestWait: stock === undefined ? undefined : this.conservation.oldestWait(stock, present),
     }
   }
