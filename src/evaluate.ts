@@ -1,3 +1,4 @@
+import { diagnose } from './diagnosis/diagnose.ts'
 import { absenceCodes } from './errors.ts'
 import { type Alert, alertKey, step } from './rules/alert.ts'
 import {
@@ -18,6 +19,7 @@ import type { Signal, SignalSettings } from './signals/context.ts'
 import { blindSpotsOf } from './signals/errors.ts'
 import { factsOf } from './signals/facts.ts'
 import { plannedMemory, runsEngine } from './signals/gpu.ts'
+import { gpuFactsOf } from './signals/gpu-facts.ts'
 import type { Measured } from './signals/signal.ts'
 import { thresholdNotes } from './signals/thresholds.ts'
 import type { Derived, GpuSnapshot, Snapshot, TargetSnapshot, Undecided } from './snapshot.ts'
@@ -72,34 +74,59 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
     gpu === undefined
       ? undefined
       : describe(gpu, gpuSourceStatus, told, deriveOnce(gpu, gpuSourceSignals))
-  const statuses = [...targets, ...gpus].map(({ status }) => status)
-  // A GPU source that cannot be read keeps nobody from serving.
-  if (gpuSource !== undefined && gpuSource.reasons.length > 0) statuses.push('degraded')
-  const ownMeasured = [
-    ...targets.flatMap(engineStates),
-    ...[...targets, ...(gpuSource === undefined ? [] : [gpuSource])].flatMap(healthOf),
-    ...alerts.filter(({ heldBack }) => heldBack === undefined).map(activity),
-    ...plannedMemory(
-      gpu?.target,
-      watched.map(({ target }) => target),
-    ),
-  ]
   return {
     sequence: (previous?.sequence ?? 0) + 1,
     atMs,
     wallMs,
     ready: names.every((name) => windows.target(name).last !== undefined),
-    status: worst(statuses, 'unknown'),
+    status: statusOf(targets, gpus, gpuSource),
     targets,
     gpus,
     gpuSource,
     probeWanted: watched.flatMap(({ target, stall }) =>
       stall?.wantsProbe === true ? [target.name] : [],
     ),
+    diagnosis: diagnose({
+      atMs,
+      targets,
+      gpus: gpuFactsOf(gpu?.target),
+      gpusUnknown: whyNoGpus(gpu, input),
+    }),
     alerts,
-    measured: together([...derived.values()].flatMap((one) => one.measured).concat(ownMeasured)),
+    measured: together([
+      ...[...derived.values()].flatMap((one) => one.measured),
+      ...judged({ targets, gpuSource, alerts }),
+      ...plannedMemory(
+        gpu?.target,
+        watched.map(({ target }) => target),
+      ),
+    ]),
     derived,
   }
+}
+
+/** The worst of all. A GPU source that cannot be read keeps nobody from serving, and degrades at worst. */
+function statusOf(
+  targets: readonly TargetSnapshot[],
+  gpus: readonly GpuSnapshot[],
+  gpuSource: TargetSnapshot | undefined,
+): HealthStatus {
+  const statuses = [...targets, ...gpus].map(({ status }) => status)
+  if (gpuSource !== undefined && gpuSource.reasons.length > 0) statuses.push('degraded')
+  return worst(statuses, 'unknown')
+}
+
+/** The verdicts as published numbers. */
+function judged({
+  targets,
+  gpuSource,
+  alerts,
+}: Pick<Snapshot, 'targets' | 'gpuSource' | 'alerts'>): readonly Measured[] {
+  return [
+    ...targets.flatMap(engineStates),
+    ...[...targets, ...(gpuSource === undefined ? [] : [gpuSource])].flatMap(healthOf),
+    ...alerts.filter(({ heldBack }) => heldBack === undefined).map(activity),
+  ]
 }
 
 function isFresh({ lastRead }: TargetWindows, { staleAfterMs }: Subscription, atMs: number) {
@@ -113,6 +140,15 @@ function watchGpu({ gpu, windows, atMs }: EvaluateInput): Watched | undefined {
   const fresh = isFresh(target, gpu, atMs)
   const state = sourceStateOf(target, fresh)
   return { target, fresh, state, stall: undefined, loading: undefined }
+}
+
+/** Why the GPUs tell a diagnosis nothing; `undefined` where they do. */
+function whyNoGpus(gpu: Watched | undefined, input: EvaluateInput): string | undefined {
+  if (input.gpu === undefined) return 'they are not read, by the configuration'
+  if (gpu === undefined) return 'this host shows none'
+  const { last } = gpu.target
+  if (last?.kind === 'missed') return `they cannot be read: ${last.message}`
+  return last === undefined ? 'they were not read yet' : undefined
 }
 
 /** Whether a host has no GPUs as far as is known; one where reading them fails has some. */

@@ -1,3 +1,4 @@
+import type { Finding } from './diagnosis/finding.ts'
 import type { HealthProbe } from './reading.ts'
 import type { Alert } from './rules/alert.ts'
 import type { HealthStatus, TargetState } from './rules/health.ts'
@@ -88,6 +89,8 @@ export interface Snapshot {
   readonly gpuSource: TargetSnapshot | undefined
   /** Targets of which only a probe could tell whether they serve. */
   readonly probeWanted: readonly string[]
+  /** What is the matter, the gravest first. */
+  readonly diagnosis: readonly Finding[]
   /** Every alert that is pending or firing, held back or not. */
   readonly alerts: readonly Alert[]
   /** Every published number, those of targets, GPUs and of the watching itself, families together. */

@@ -71,7 +71,7 @@ const table: Readonly<Record<string, Unit>> = {
   demo: { kind: 'edge', units: leaves, packages: [], node: 'every' },
   web: {
     kind: 'edge',
-    units: ['snapshot.ts', 'signals', 'rules', ...leaves],
+    units: ['snapshot.ts', 'diagnosis', 'signals', 'rules', ...leaves],
     packages: ['fastify', 'prom-client', 'zod'],
     node: ['crypto', 'http', 'net', 'stream'],
   },
@@ -80,15 +80,21 @@ const table: Readonly<Record<string, Unit>> = {
   window: { kind: 'core', units: coreLeaves, packages: [], node: [] },
   signals: { kind: 'core', units: ['window', ...coreLeaves], packages: [], node: [] },
   rules: { kind: 'core', units: ['signals', 'window', ...coreLeaves], packages: ['zod'], node: [] },
+  diagnosis: {
+    kind: 'core',
+    units: ['snapshot.ts', 'signals', 'window', ...coreLeaves],
+    packages: [],
+    node: [],
+  },
   'snapshot.ts': {
     kind: 'core',
-    units: ['window', 'signals', 'rules', ...coreLeaves],
+    units: ['window', 'signals', 'rules', 'diagnosis', ...coreLeaves],
     packages: [],
     node: [],
   },
   'evaluate.ts': {
     kind: 'core',
-    units: ['window', 'signals', 'rules', 'snapshot.ts', ...coreLeaves],
+    units: ['window', 'signals', 'rules', 'diagnosis', 'snapshot.ts', ...coreLeaves],
     packages: [],
     node: [],
   },

@@ -1,0 +1,182 @@
+import type { Draft } from './finding.ts'
+import { duration, evidence, inSeconds, type ReadScene, readScene, type Scene } from './scene.ts'
+
+const look = (target: string) => `curl -s 'http://127.0.0.1:19400/health?target=${target}'`
+
+/** P1, P2, P3, P8: work is pending and nothing moves. */
+export function standstill(scene: Scene): Draft | undefined {
+  const { stall, name, state } = scene.target
+  if (stall === undefined) return undefined
+  const found = evidence(scene, stall.evidence)
+  const spins = scene.gpus.filter(({ utilizationRatio = 0 }) => utilizationRatio >= 0.9)
+  const dump = `py-spy dump --pid $(pgrep -f 'VLLM::(EngineCore|Worker)' | head -1)   # where it hangs; then restart ${name}`
+  const common = { evidence: found, verdict: stall.summary }
+  if (stall.kind === 'stale-gauges' && stall.certainty === 'suspected') return staleGauges(scene)
+  // What has not lasted yet may be a pause: a new shape is compiled for up to a minute.
+  if (stall.certainty === 'certain' && !stall.notServing && stall.kind !== 'rank') {
+    return {
+      ...common,
+      pain: scene.facts?.young === true ? 'P8' : 'P1',
+      confidence: 'suspected',
+      verdict: `${stall.summary}: a pause to compile, or the beginning of a hang`,
+      ruledOut: [{ pain: 'P6', why: 'the KV cache does not fill: no prompt is being computed' }],
+      next: look(name),
+      weight: 70,
+    }
+  }
+  const isSpinning =
+    spins.length > 1 && stall.kind !== 'hidden' && spins.length === scene.gpus.length
+  return {
+    ...common,
+    pain: isSpinning ? 'P3' : 'P1',
+    confidence:
+      stall.certainty === 'suspected'
+        ? 'suspected'
+        : state === 'stalled' || stall.kind === 'rank'
+          ? 'certain'
+          : 'likely',
+    ruledOut: ruledOutOf(scene),
+    next: stall.certainty === 'suspected' ? probeCommand(scene) : dump,
+    weight: stall.certainty === 'suspected' ? 50 : 98,
+  }
+}
+
+function ruledOutOf({ target, facts }: Scene): Draft['ruledOut'] {
+  const out: { pain: 'P2' | 'P6' | 'P7' | 'P8'; why: string }[] = []
+  if (target.stall?.kind === 'pending' && target.stall.certainty === 'certain') {
+    out.push({ pain: 'P2', why: 'more requests are inside than clients can have hung up' })
+    out.push({ pain: 'P6', why: 'the KV cache does not fill: no prompt is being computed' })
+  }
+  if (facts?.young === false) {
+    out.push({ pain: 'P8', why: 'the process is past its first minutes, and a pause is shorter' })
+  }
+  out.push({ pain: 'P7', why: 'the server answers: its model is loaded' })
+  return out
+}
+
+function staleGauges(scene: Scene): Draft {
+  const { stall, name } = scene.target
+  const counted = scene.facts?.failures?.kind === 'seen'
+  return {
+    pain: counted ? 'P2' : 'P1',
+    verdict: counted
+      ? `the gauges stand still at requests whose clients have all gone, by the HTTP answers that ended: stale gauges, or a hang (${stall?.summary ?? ''})`
+      : (stall?.summary ?? ''),
+    confidence: 'suspected',
+    evidence: evidence(scene, stall?.evidence ?? {}),
+    ruledOut: [{ pain: 'P10', why: 'nothing finishes' }],
+    next: probeCommand(scene) || look(name),
+    weight: 50,
+  }
+}
+
+function probeCommand({ target }: Scene): string {
+  const model = target.models[0] ?? 'MODEL'
+  return `curl -m 30 http://VLLM/v1/completions -H 'content-type: application/json' -d '{"model":"${model}","prompt":"ping","max_tokens":1}'   # or set probe.enabled: true`
+}
+
+/** P8, once it is over: a pause with requests inside that ended by itself. */
+export function pausedAndWentOn(scene: Scene): Draft | undefined {
+  const read = readScene(scene)
+  if (read === undefined) return undefined
+  const pauses = (read.facts.progress?.engines ?? []).flatMap(({ pause }) =>
+    pause === undefined ? [] : [pause],
+  )
+  const [last] = pauses.sort((a, b) => b.endedMs - a.endedMs)
+  if (last === undefined || scene.atMs - last.endedMs > 600_000) return undefined
+  const agoMs = scene.atMs - last.endedMs
+  const isPause = last.ms < 70_000
+  return {
+    pain: isPause ? 'P8' : 'P1',
+    verdict: `nothing moved for ${duration(last.ms)} with requests inside, and ${duration(agoMs)} ago it went on by itself${isPause ? ': as when a new shape is compiled' : ''}`,
+    confidence: isPause ? 'likely' : 'suspected',
+    evidence: evidence(scene, { pause_seconds: last.ms / 1_000, ended_seconds_ago: agoMs / 1_000 }),
+    ruledOut: [
+      {
+        pain: isPause ? 'P1' : 'P8',
+        why: isPause ? 'it went on by itself' : 'no compilation takes so long',
+      },
+    ],
+    next: `journalctl -u vllm --since '-15 min' | grep -iE 'compil|capture|shm_broadcast|error'`,
+    weight: 35,
+  }
+}
+
+/** P4, P7: nobody answers, or only to say that the engine is dead; and why that may be right. */
+export function gone(scene: Scene): Draft | undefined {
+  const { target, facts } = scene
+  if (target.state === 'loading') return loads(scene)
+  const sick = target.health?.kind === 'answered' && target.health.status >= 500
+  const code = target.lastFailure?.code
+  const refused = code === 'refused' || code === 'reset' || code === 'resolve'
+  if (target.state !== 'down' || !(sick || refused)) return undefined
+  const engines = scene.gpus.filter(({ runsEngine }) => runsEngine === true)
+  return {
+    pain: 'P4',
+    verdict: sick
+      ? `the server answers /health with ${target.health?.kind === 'answered' ? target.health.status : 503}: its engine is dead`
+      : `nobody answers: ${target.lastFailure?.message ?? ''}`,
+    confidence: sick || facts !== undefined ? 'certain' : 'likely',
+    evidence: evidence(scene, {
+      code: code ?? 'health',
+      last_good_scrape_seconds_ago:
+        target.lastSuccessMs === undefined ? 'never' : (scene.atMs - target.lastSuccessMs) / 1_000,
+      gpus_with_its_processes: scene.gpusUnknown === undefined ? engines.length : undefined,
+    }),
+    ruledOut:
+      scene.gpusUnknown === undefined
+        ? [{ pain: 'P7', why: 'no model is on its way onto the GPUs' }]
+        : [],
+    next: `journalctl -u vllm -n 100   # the last words; or: kubectl logs --previous POD`,
+    weight: 92,
+  }
+}
+
+function loads(scene: Scene): Draft {
+  const { loading, name } = scene.target
+  return {
+    pain: 'P7',
+    verdict: loading?.summary ?? 'the model is being loaded',
+    confidence: 'likely',
+    evidence: evidence(scene, loading?.evidence ?? {}),
+    ruledOut: [{ pain: 'P4', why: 'its process is on the GPU and has begun to take memory' }],
+    next: `journalctl -u vllm -f   # until it listens; then ${look(name)}`,
+    weight: 60,
+  }
+}
+
+/** P22: the server answers and tells nothing of its engine. */
+export function silent(scene: Scene): Draft | undefined {
+  const { target, facts } = scene
+  const status = target.lastFailure?.code
+  const alive = target.health?.kind === 'answered' && target.health.status < 500
+  const unreadable = target.up === false && alive && status !== undefined
+  const empty = target.up === true && facts?.showsEngine === false
+  if (!unreadable && !empty) return undefined
+  const answered = target.health?.kind === 'answered' ? target.health : undefined
+  // Time-outs of both are a server that is too busy, and are told so.
+  if (status === 'timeout') return undefined
+  return {
+    pain: 'P22',
+    verdict: empty
+      ? 'the page of /metrics holds nothing of vLLM, so that nothing can be known of its engine'
+      : `/metrics cannot be read (${target.lastFailure?.message ?? ''}), while /health answers ${answered?.status}`,
+    confidence: 'certain',
+    evidence: evidence(scene, {
+      code: status ?? 'no engine families',
+      health_status: answered?.status,
+    }),
+    ruledOut: alive
+      ? [{ pain: 'P4', why: `/health answers in ${inSeconds((answered?.tookMs ?? 0) / 1_000)}` }]
+      : [],
+    next: empty
+      ? `curl -s VLLM/metrics | grep -c ^vllm:   # 0: started with --disable-log-stats, or PROMETHEUS_MULTIPROC_DIR is wrong`
+      : `curl -si VLLM/metrics | head -20`,
+    weight: 85,
+  }
+}
+
+/** Whether the target serves as far as is known, so that what follows can be a matter of load. */
+export function serves(scene: ReadScene): boolean {
+  return scene.target.state !== 'stalled' && scene.target.stall?.certainty !== 'certain'
+}
