@@ -116,14 +116,17 @@ export function readSources(snapshot: Snapshot): readonly TargetSnapshot[] {
   return gpuSource === undefined ? targets : [...targets, gpuSource]
 }
 
-/** Returns `body` as text: the status, then a line for each reason, each beginning with its subject. */
-export function healthText(body: HealthBody): string {
+/**
+ * Returns `body` as text: the status, then a line for each reason, each beginning with its subject, and the
+ * lines of `more` behind them.
+ */
+export function healthText(body: HealthBody, more: readonly string[] = []): string {
   const lines: string[] = [body.status]
   if (body.detail !== undefined) lines.push(body.detail)
   for (const target of body.targets) pushReasons(lines, target.name, target)
   for (const gpu of body.gpus) pushReasons(lines, gpu.uuid, gpu)
   if (body.gpu_source !== undefined) pushReasons(lines, body.gpu_source.name, body.gpu_source)
-  return `${lines.map(oneLine).join('\n')}\n`
+  return `${[...lines, ...more].map(oneLine).join('\n')}\n`
 }
 
 function pushReasons(

@@ -1,9 +1,11 @@
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import * as z from 'zod'
 import type { Clock } from '../clock.ts'
+import type { Finding } from '../diagnosis/finding.ts'
 import { ConfigError, shorten } from '../errors.ts'
 import type { Snapshot } from '../snapshot.ts'
 import { type Offer, preferred } from './accept.ts'
+import { findingLines } from './diagnosis.ts'
 import {
   findTarget,
   type HealthBody,
@@ -220,7 +222,10 @@ function health(options: RouteOptions): Answer {
     if (name !== undefined && only === undefined) return sendUnknownTarget(reply, snapshot, name)
     reply.code(healthCode(only?.status ?? snapshot.status, fail_on === 'degraded'))
     if (only === undefined && offer.contentType === json) return send(reply, json, page(snapshot))
-    return sendHealth(reply, offer, healthBody(snapshot, about.version, only))
+    const findings = snapshot.diagnosis.filter(
+      ({ subject }) => only === undefined || subject.target === only.name,
+    )
+    return sendHealth(reply, offer, healthBody(snapshot, about.version, only), findings)
   }
 }
 
@@ -241,8 +246,14 @@ function unsureBody(options: RouteOptions, snapshot: Snapshot | undefined, why: 
     : { ...healthBody(snapshot, about.version), status: unknown.status, detail: why }
 }
 
-function sendHealth(reply: FastifyReply, offer: Offer, body: HealthBody): FastifyReply {
-  const text = offer.contentType === json ? jsonText(body) : healthText(body)
+function sendHealth(
+  reply: FastifyReply,
+  offer: Offer,
+  body: HealthBody,
+  findings: readonly Finding[] = [],
+): FastifyReply {
+  const text =
+    offer.contentType === json ? jsonText(body) : healthText(body, findings.flatMap(findingLines))
   return send(reply, offer.contentType, text)
 }
 

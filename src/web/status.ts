@@ -3,6 +3,7 @@ import type { Alert } from '../rules/alert.ts'
 import type { Subject } from '../rules/rule.ts'
 import type { AbsentWhy, Measured } from '../signals/signal.ts'
 import type { Snapshot, TargetSnapshot } from '../snapshot.ts'
+import { type FindingBody, findingBody } from './diagnosis.ts'
 import {
   type GpuBody,
   gpuBody,
@@ -63,6 +64,8 @@ export interface StatusBody extends Omit<HealthBody, 'targets' | 'gpus' | 'gpu_s
   readonly targets: readonly (TargetBody & More)[]
   readonly gpus: readonly GpuStatusBody[]
   readonly gpu_source?: SourceBody & More
+  /** What is the matter, the gravest first. */
+  readonly diagnosis: readonly FindingBody[]
   /** What speaks of no target and no GPU. */
   readonly daemon: {
     readonly pending: readonly ReasonBody[]
@@ -94,6 +97,7 @@ export function statusBody(snapshot: Snapshot, about: About): StatusBody {
     ...(gpuSource === undefined
       ? {}
       : { gpu_source: { ...sourceBody(snapshot, gpuSource), ...more(gpuSource, owned) } }),
+    diagnosis: snapshot.diagnosis.map(findingBody),
     daemon: owned.of('daemon', ''),
   }
 }
@@ -111,6 +115,7 @@ export function unknownStatusBody(nowMs: number, about: About, detail: string): 
     revision: about.revision,
     node_version: about.nodeVersion,
     ready: false,
+    diagnosis: [],
     daemon: { pending: [], measurements: [] },
   }
 }
