@@ -43,8 +43,8 @@ export const rankFamilies: readonly RankFamily[] = [
     help: 'Requests in the queue by what they wait for.',
     label: 'reason',
     cells: [
-      { value: 'capacity', read: (ledger) => ledger.waiting },
-      { value: 'deferred', read: zero },
+      { value: 'capacity', read: (ledger) => ledger.waiting - ledger.deferred },
+      { value: 'deferred', read: (ledger) => ledger.deferred },
     ],
   },
   {
@@ -53,8 +53,11 @@ export const rankFamilies: readonly RankFamily[] = [
     help: 'Whether the engine is awake, and how deep it sleeps if not.',
     label: 'sleep_state',
     cells: [
-      { value: 'awake', read: () => 1 },
-      { value: 'weights_offloaded', read: zero },
+      { value: 'awake', read: (ledger) => Number(ledger.sleepState === 'awake') },
+      {
+        value: 'weights_offloaded',
+        read: (ledger) => Number(ledger.sleepState === 'weights_offloaded'),
+      },
       { value: 'discard_all', read: zero },
     ],
   },
@@ -150,6 +153,32 @@ export const rankFamilies: readonly RankFamily[] = [
     (ledger) => ledger.prefillComputedTokens,
   ),
 ]
+
+/** What an engine exposes before all else that guesses so many tokens ahead; nothing for 0. */
+export function speculationFamilies(draftTokens: number): readonly RankFamily[] {
+  if (draftTokens === 0) return []
+  return [
+    counter('vllm:spec_decode_num_drafts', 'Guesses ahead.', ({ speculation }) => {
+      return speculation.drafts
+    }),
+    counter('vllm:spec_decode_num_draft_tokens', 'Tokens guessed.', ({ speculation }) => {
+      return speculation.draftTokens
+    }),
+    counter('vllm:spec_decode_num_accepted_tokens', 'Tokens guessed rightly.', (ledger) => {
+      return ledger.speculation.acceptedTokens
+    }),
+    {
+      type: 'counter',
+      name: 'vllm:spec_decode_num_accepted_tokens_per_pos',
+      help: 'Tokens guessed rightly by their place in the guess.',
+      label: 'position',
+      cells: Array.from({ length: draftTokens }, (_, position) => ({
+        value: String(position),
+        read: ({ speculation }: RankLedger) => speculation.acceptedAt[position] ?? 0,
+      })),
+    },
+  ]
+}
 
 function zero(): number {
   return 0

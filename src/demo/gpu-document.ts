@@ -1,3 +1,5 @@
+import type { ThrottleReason } from './incident.ts'
+
 /** One GPU at one moment, in the units in which the program prints them. */
 export interface SimulatedGpu {
   readonly index: number
@@ -13,9 +15,15 @@ export interface SimulatedGpu {
   readonly limitWatts: number
   readonly clockMhz: number
   readonly fullClockMhz: number
-  readonly process:
-    | { readonly pid: number; readonly name: string; readonly usedMiB: number }
-    | undefined
+  /** Why it runs slower than it could; absent when it does not. */
+  readonly throttle: ThrottleReason | undefined
+  /** For how long it has done so, by the reason, in microseconds. */
+  readonly throttledUs: Partial<Readonly<Record<ThrottleReason, number>>>
+  readonly processes: readonly {
+    readonly pid: number
+    readonly name: string
+    readonly usedMiB: number
+  }[]
 }
 
 /** An XML element's content: text, elements by name, or several elements of one name. */
@@ -155,23 +163,27 @@ function pci(gpu: SimulatedGpu): Elements {
 
 function clockEvents(gpu: SimulatedGpu): Elements {
   const idle = gpu.utilizationPercent === 0
+  const { throttle, throttledUs } = gpu
+  const active = (reason: ThrottleReason) => (throttle === reason ? 'Active' : 'Not Active')
+  // The reason that says less is set with the one that says more.
+  const slowed = throttle === 'hw_thermal_slowdown' ? 'Active' : active('hw_slowdown')
   return {
     clocks_event_reasons: {
       clocks_event_reason_gpu_idle: idle ? 'Active' : 'Not Active',
       clocks_event_reason_applications_clocks_setting: 'Not Active',
-      clocks_event_reason_sw_power_cap: 'Not Active',
-      clocks_event_reason_hw_slowdown: 'Not Active',
-      clocks_event_reason_hw_thermal_slowdown: 'Not Active',
+      clocks_event_reason_sw_power_cap: active('sw_power_cap'),
+      clocks_event_reason_hw_slowdown: slowed,
+      clocks_event_reason_hw_thermal_slowdown: active('hw_thermal_slowdown'),
       clocks_event_reason_hw_power_brake_slowdown: 'Not Active',
       clocks_event_reason_sync_boost: 'Not Active',
       clocks_event_reason_sw_thermal_slowdown: 'Not Active',
       clocks_event_reason_display_clocks_setting: 'Not Active',
     },
     clocks_event_reasons_counters: {
-      clocks_event_reasons_counters_sw_power_cap: '0 us',
+      clocks_event_reasons_counters_sw_power_cap: `${throttledUs.sw_power_cap ?? 0} us`,
       clocks_event_reasons_counters_sync_boost: '0 us',
       clocks_event_reasons_counters_sw_therm_slowdown: '0 us',
-      clocks_event_reasons_counters_hw_therm_slowdown: '0 us',
+      clocks_event_reasons_counters_hw_therm_slowdown: `${throttledUs.hw_thermal_slowdown ?? 0} us`,
       clocks_event_reasons_counters_hw_power_brake: '0 us',
     },
   }
@@ -286,14 +298,14 @@ function clocks(gpu: SimulatedGpu): Elements {
 }
 
 function processes(gpu: SimulatedGpu): Elements {
-  if (gpu.process === undefined) return { processes: {}, accounted_processes: {} }
-  const info = {
+  if (gpu.processes.length === 0) return { processes: {}, accounted_processes: {} }
+  const infos = gpu.processes.map(({ pid, name, usedMiB }) => ({
     gpu_instance_id: none,
     compute_instance_id: none,
-    pid: String(gpu.process.pid),
+    pid: String(pid),
     type: 'C',
-    process_name: gpu.process.name,
-    used_memory: `${gpu.process.usedMiB} MiB`,
-  }
-  return { processes: { process_info: [info] }, accounted_processes: {} }
+    process_name: name,
+    used_memory: `${usedMiB} MiB`,
+  }))
+  return { processes: { process_info: infos }, accounted_processes: {} }
 }

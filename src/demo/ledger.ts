@@ -12,8 +12,6 @@ export const edges = {
   requestLatency: [
     0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680,
   ],
-  /** 1, 2 and 5 times the powers of ten up to the longest sequence, here 32768. */
-  tokens: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000],
   tokensOfStep: [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384],
   choices: [1, 2, 5, 10, 20],
   httpFine: [
@@ -56,10 +54,22 @@ export class Histogram {
   }
 }
 
-/** What vLLM counts for one engine. Counters only rise; gauges are set at each step. */
+/** 1, 2 and 5 times the powers of ten up to the longest sequence. */
+function tokenEdges(maxModelTokens: number): readonly number[] {
+  const found: number[] = []
+  for (let decade = 1; decade <= maxModelTokens; decade *= 10) {
+    found.push(...[1, 2, 5].map((digit) => digit * decade))
+  }
+  return found.filter((edge) => edge <= maxModelTokens)
+}
+
+/** What vLLM counts for one engine. Counters only rise; gauges are set at the end of each step. */
 export class RankLedger {
   running = 0
   waiting = 0
+  /** How many of the waiting ones wait for something other than room. */
+  deferred = 0
+  sleepState: 'awake' | 'weights_offloaded' = 'awake'
   kvCacheUsageRatio = 0
   prefixCacheQueries = 0
   prefixCacheHits = 0
@@ -67,6 +77,12 @@ export class RankLedger {
   promptTokens = 0
   promptTokensCached = 0
   generationTokens = 0
+  readonly speculation: {
+    drafts: number
+    draftTokens: number
+    acceptedTokens: number
+    readonly acceptedAt: number[]
+  } = { drafts: 0, draftTokens: 0, acceptedTokens: 0, acceptedAt: [] }
   readonly finished: Record<FinishReason, number> = {
     stop: 0,
     length: 0,
@@ -74,12 +90,12 @@ export class RankLedger {
     error: 0,
     repetition: 0,
   }
-  readonly requestPromptTokens = new Histogram(edges.tokens)
-  readonly requestGenerationTokens = new Histogram(edges.tokens)
+  readonly requestPromptTokens: Histogram
+  readonly requestGenerationTokens: Histogram
   readonly stepTokens = new Histogram(edges.tokensOfStep)
-  readonly maxGenerationTokens = new Histogram(edges.tokens)
+  readonly maxGenerationTokens: Histogram
   readonly choices = new Histogram(edges.choices)
-  readonly maxTokens = new Histogram(edges.tokens)
+  readonly maxTokens: Histogram
   readonly ttft = new Histogram(edges.firstToken)
   readonly interTokenLatency = new Histogram(edges.betweenTokens)
   readonly timePerOutputToken = new Histogram(edges.betweenTokens)
@@ -88,7 +104,16 @@ export class RankLedger {
   readonly inference = new Histogram(edges.requestLatency)
   readonly prefill = new Histogram(edges.requestLatency)
   readonly decode = new Histogram(edges.requestLatency)
-  readonly prefillComputedTokens = new Histogram(edges.tokens)
+  readonly prefillComputedTokens: Histogram
+
+  constructor(maxModelTokens: number) {
+    const tokens = tokenEdges(maxModelTokens)
+    this.requestPromptTokens = new Histogram(tokens)
+    this.requestGenerationTokens = new Histogram(tokens)
+    this.maxGenerationTokens = new Histogram(tokens)
+    this.maxTokens = new Histogram(tokens)
+    this.prefillComputedTokens = new Histogram(tokens)
+  }
 }
 
 /** What is counted for one route of the HTTP server. */
@@ -126,12 +151,15 @@ export class Ledger {
 
   constructor(options: {
     readonly engines: number
+    readonly maxModelTokens: number
     readonly processStartSeconds: number
     readonly createdSeconds: number
   }) {
     this.processStartSeconds = options.processStartSeconds
     this.createdSeconds = options.createdSeconds
-    this.ranks = Array.from({ length: options.engines }, () => new RankLedger())
+    this.ranks = Array.from({ length: options.engines }, () => {
+      return new RankLedger(options.maxModelTokens)
+    })
   }
 
   /** Counts an HTTP answer when it has ended; its series appear with the first of their kind. */

@@ -6,14 +6,18 @@ import {
   type Line,
   pythonNumber,
 } from './client-text.ts'
-import { type NumberFamily, rankFamilies } from './families.ts'
+import { type NumberFamily, rankFamilies, speculationFamilies } from './families.ts'
 import type { AnswerCell, Ledger, RouteLedger } from './ledger.ts'
-import type { EngineSpeed } from './scenarios.ts'
+import type { EngineSpeed } from './scenario.ts'
 
 export interface PageOptions {
   readonly ledger: Ledger
   readonly model: string
   readonly speed: EngineSpeed
+  /** Whether the engine's own families are on it, or those of the process and of HTTP alone. */
+  readonly whole: boolean
+  /** CPU seconds of the process between two times of the wall clock, in Unix seconds. */
+  readonly cpuSeconds: (fromSeconds: number, untilSeconds: number) => number
 }
 
 /**
@@ -24,14 +28,15 @@ export interface PageOptions {
 export class Page {
   /** The ledger's shape when the page was laid out. */
   readonly shape: number
+  readonly whole: boolean
   readonly #lines: readonly Line[]
 
   constructor(options: PageOptions) {
     this.shape = options.ledger.shape
+    this.whole = options.whole
     this.#lines = [
-      ...processLines(options.ledger),
-      ...rankLines(options),
-      ...cacheConfigLines(options),
+      ...processLines(options),
+      ...(options.whole ? [...rankLines(options), ...cacheConfigLines(options)] : []),
       ...httpLines(options.ledger),
     ]
   }
@@ -51,7 +56,7 @@ function plain(name: string, type: string, help: string, read: Line['read']): Li
   return [comments(name, type, help), line]
 }
 
-function processLines(ledger: Ledger): Line[] {
+function processLines({ ledger, cpuSeconds }: PageOptions): Line[] {
   const { processStartSeconds } = ledger
   const perGeneration = (name: string, help: string, counts: readonly number[]) => [
     comments(name, 'counter', help),
@@ -74,19 +79,20 @@ function processLines(ledger: Ledger): Line[] {
       return processStartSeconds
     }),
     ...plain('process_cpu_seconds_total', 'counter', 'CPU time used, in seconds.', (nowSeconds) => {
-      return Math.round((nowSeconds - processStartSeconds) * 35) / 100
+      return Math.round(100 * cpuSeconds(processStartSeconds, nowSeconds)) / 100
     }),
     ...plain('process_open_fds', 'gauge', 'Open file descriptors.', () => 97),
     ...plain('process_max_fds', 'gauge', 'Most file descriptors allowed.', () => 1_048_576),
   ]
 }
 
-function rankLines({ ledger, model }: PageOptions): Line[] {
+function rankLines({ ledger, model, speed }: PageOptions): Line[] {
   const ranks = ledger.ranks.map((rank, engine) => {
     return { rank, labels: { engine: String(engine), model_name: model } }
   })
   const lines: Line[] = []
-  for (const family of rankFamilies) {
+  const { draftTokens = 0 } = speed.speculation ?? {}
+  for (const family of [...speculationFamilies(draftTokens), ...rankFamilies]) {
     if (family.type === 'histogram') {
       const { name, help } = family
       const parts = ranks.map(({ rank, labels }) => ({ labels, histogram: family.read(rank) }))
@@ -134,7 +140,9 @@ function cacheConfigLines({ ledger, speed }: PageOptions): Line[] {
     enable_prefix_caching: 'True',
     gpu_memory_utilization: '0.92',
     is_attention_free: 'False',
-    kv_cache_max_concurrency: pythonNumber((speed.kvBlocks * speed.blockTokens) / 32_768),
+    kv_cache_max_concurrency: pythonNumber(
+      (speed.kvBlocks * speed.blockTokens) / speed.maxModelTokens,
+    ),
     kv_cache_memory_bytes: 'None',
     kv_cache_size_tokens: String(speed.kvBlocks * speed.blockTokens),
     kv_offloading_size: 'None',

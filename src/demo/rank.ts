@@ -1,7 +1,19 @@
+import { Hangs } from './hangs.ts'
+import {
+  type AdmissionLimit,
+  at,
+  concerns,
+  type Incident,
+  incidentsOf,
+  type Span,
+} from './incident.ts'
 import type { RankLedger } from './ledger.ts'
+import { enter, finishReason, type LiveRequest, missing, Patience, todo } from './live-request.ts'
 import type { Random } from './random.ts'
+import { RankReport } from './rank-report.ts'
 import type { RequestPlan } from './requests.ts'
-import type { EngineSpeed } from './scenarios.ts'
+import type { EngineSpeed } from './scenario.ts'
+import { Speculation } from './speculation.ts'
 import type { FinishReason, TruthLog } from './truth.ts'
 
 /** How a request left the engine: finished, as vLLM counts it, or because its client hung up. */
@@ -11,6 +23,7 @@ export interface RankOptions {
   readonly engine: number
   readonly life: number
   readonly speed: EngineSpeed
+  readonly incidents: readonly Incident[]
   readonly random: Random
   readonly ledger: RankLedger
   readonly truth: TruthLog
@@ -18,107 +31,166 @@ export interface RankOptions {
   readonly onDeparture: (plan: RequestPlan, departure: Departure, tokens: number) => void
 }
 
-/** A request inside the engine. Times are absent until they happen. */
-interface LiveRequest {
-  readonly plan: RequestPlan
-  readonly queuedMs: number
-  scheduledMs: number | undefined
-  firstTokenMs: number | undefined
-  lastTokenMs: number
-  generated: number
-  /** Tokens of prompt and output whose keys and values are in the cache. */
-  computed: number
-  blocks: number
-  /** Tokens being computed in the step under way. */
-  chunk: number
-}
-
 /**
  * One engine: a queue, slots and KV blocks. It works in steps as vLLM does: each step computes one
  * token for every request that decodes and, with what is left of the token budget, chunks of prompts.
- * A gap between two tokens is therefore the length of a step, which grows with the batch.
+ * A gap between two tokens is therefore the length of a step, which grows with the batch. What it
+ * counts and shows changes at the end of a step and at no other time.
  */
 export class Rank {
   readonly #options: RankOptions
+  readonly #report: RankReport
+  readonly #hangs: Hangs
+  readonly #slowings: readonly (Span & { readonly factor: number })[]
+  readonly #limits: readonly AdmissionLimit[]
+  readonly #speculation: Speculation | undefined
+  readonly #patience = new Patience()
   readonly #waiting: LiveRequest[] = []
   #running: LiveRequest[] = []
+  /** How many of the waiting ones came after the step under way had begun. */
+  #newcomers = 0
   #freeBlocks: number
+  /** Counted with the next report. */
+  #unreported = { queries: 0, hits: 0, preemptions: 0 }
   #stepStartMs = 0
+  #stepTokens = 0
   #busyMs = 0
-  /** When the step under way ends; absent while the engine idles. */
-  stepEndMs: number | undefined
+  /** When the step under way ends, infinite for a hang without end; absent while the engine idles. */
+  #stepEndMs: number | undefined
 
   constructor(options: RankOptions) {
+    const { engine, incidents, speed } = options
     this.#options = options
-    this.#freeBlocks = options.speed.kvBlocks
+    this.#report = new RankReport(options)
+    this.#hangs = new Hangs(incidents, engine)
+    this.#slowings = [
+      ...incidentsOf(incidents, 'slow-steps').filter((slow) => concerns(slow.engines, engine)),
+      ...incidentsOf(incidents, 'throttle'),
+    ]
+    this.#limits = incidentsOf(incidents, 'admission-limit')
+    this.#speculation =
+      speed.speculation && new Speculation(speed.speculation, incidents, options.random.fork(1))
+    this.#freeBlocks = speed.kvBlocks
   }
 
-  /** Requests inside, waiting ones included. */
+  /** Requests inside, waiting ones included, and those of vanished clients that it has not dropped. */
   get load(): number {
     return this.#waiting.length + this.#running.length
   }
 
-  /** How full the batch is, 0 to 1. */
-  get occupancyRatio(): number {
-    return this.#running.length / this.#options.speed.slots
+  /** Requests inside whose clients wait for them. */
+  get pending(): number {
+    const waited = (list: readonly LiveRequest[]) => list.filter(({ over }) => !over).length
+    return waited(this.#waiting) + waited(this.#running)
   }
 
-  /** Milliseconds up to `atMs` in which a step was under way. */
+  /** How full the batch or, in a step of prompts, its budget of tokens is, 0 to 1. */
+  get occupancyRatio(): number {
+    const { slots, tokenBudget } = this.#options.speed
+    return Math.max(this.#running.length / slots, this.#stepTokens / tokenBudget)
+  }
+
+  /** When something happens next: a step ends or a client goes away. Infinite when nothing will. */
+  get nextMs(): number {
+    return Math.min(this.#stepEndMs ?? Number.POSITIVE_INFINITY, this.#patience.nextMs)
+  }
+
+  /** Milliseconds up to `atMs` in which the GPU worked. */
   busyUntil(atMs: number): number {
-    return this.#busyMs + (this.stepEndMs === undefined ? 0 : atMs - this.#stepStartMs)
+    if (this.#stepEndMs === undefined) return this.#busyMs
+    const idleMs = this.#hangs.idleMs(this.#stepStartMs, atMs)
+    return this.#busyMs + atMs - this.#stepStartMs - idleMs
+  }
+
+  /** What the GPU draws when it spins without getting on; absent otherwise. */
+  spinWatts(atMs: number): number | undefined {
+    return this.#stepEndMs === undefined ? undefined : this.#hangs.spinWatts(atMs)
   }
 
   enqueue(plan: RequestPlan, atMs: number): void {
-    this.#waiting.push({
-      plan,
-      queuedMs: atMs,
-      scheduledMs: undefined,
-      firstTokenMs: undefined,
-      lastTokenMs: atMs,
-      generated: 0,
-      computed: 0,
-      blocks: 0,
-      chunk: 0,
-    })
-    if (this.stepEndMs === undefined) this.#beginStep(atMs)
-    this.#setGauges()
+    const request = enter(plan, atMs)
+    this.#waiting.push(request)
+    this.#newcomers += 1
+    this.#patience.push(request)
+    if (this.#stepEndMs !== undefined) return
+    this.#hangs.meet('idle', atMs)
+    this.#beginStep(atMs)
   }
 
-  /** Ends the step whose end was announced in `stepEndMs`, and begins the next one. */
-  endStep(): void {
-    const atMs = this.stepEndMs
-    if (atMs === undefined) return
-    this.#busyMs += atMs - this.#stepStartMs
-    this.stepEndMs = undefined
-    this.#emitTokens(atMs)
-    this.#beginStep(atMs)
-    this.#setGauges()
+  /** Lets happen what was announced for `nextMs`. */
+  proceed(): void {
+    const stepEndMs = this.#stepEndMs ?? Number.POSITIVE_INFINITY
+    if (stepEndMs > this.#patience.nextMs) {
+      const request = this.#patience.pop()
+      if (request !== undefined) this.#hangUp(request, request.plan.leavesMs)
+    } else if (stepEndMs < Number.POSITIVE_INFINITY) {
+      this.#endStep(stepEndMs)
+    }
+  }
+
+  /** Takes note that a client goes away now, or with no plan given that all do. Returns whether any did. */
+  hangUp(atMs: number, plan?: RequestPlan): boolean {
+    const going = [...this.#running, ...this.#waiting].filter((request) => {
+      return !request.over && (plan === undefined || request.plan === plan)
+    })
+    for (const request of going) this.#hangUp(request, atMs)
+    return going.length > 0
   }
 
   /** Stops for ever and returns what was inside. The gauges keep their last values, as vLLM's do. */
   die(atMs: number): readonly RequestPlan[] {
-    const { truth, engine, life } = this.#options
-    const inside = [...this.#running, ...this.#waiting]
+    const inside = [...this.#running, ...this.#waiting].filter((request) => !request.over)
     this.#busyMs = this.busyUntil(atMs)
-    this.stepEndMs = undefined
+    this.#stepEndMs = undefined
     this.#running = []
     this.#waiting.length = 0
-    for (const { generated } of inside) {
-      truth.lost.push({ life, atMs, engine, why: 'death', generationTokens: generated })
+    for (const request of inside) {
+      request.over = true
+      this.#report.lost(request, 'death', atMs)
     }
     return inside.map((request) => request.plan)
   }
 
-  #setGauges(): void {
+  /** Its answer ends at once; the engine learns of it after the step under way. */
+  #hangUp(request: LiveRequest, atMs: number): void {
+    request.over = true
+    this.#report.lost(request, 'client', atMs)
+    this.#options.onDeparture(request.plan, 'hung-up', request.generated)
+    // One that the engine has not seen yet never gets there: a hang's queue stays as short as patience.
+    const index = this.#waiting.lastIndexOf(request)
+    if (index < 0 || index < this.#waiting.length - this.#newcomers) return
+    this.#waiting.splice(index, 1)
+    this.#newcomers -= 1
+  }
+
+  #endStep(atMs: number): void {
+    this.#busyMs = this.busyUntil(atMs)
+    this.#stepEndMs = undefined
+    this.#stepTokens = 0
+    this.#emitTokens(atMs)
+    this.#tellState(atMs)
+    if (this.#options.ledger.running > 0) this.#hangs.meet('busy', atMs)
+    this.#beginStep(atMs)
+  }
+
+  /** Clients that went away are still in these numbers, and who came during the step is not yet. */
+  #tellState(atMs: number): void {
     const { ledger, speed } = this.#options
+    const limit = at(this.#limits, atMs)
     ledger.running = this.#running.length
-    ledger.waiting = this.#waiting.length
+    ledger.waiting = this.#waiting.length - this.#newcomers
+    ledger.deferred = Math.round(ledger.waiting * (limit?.deferredRatio ?? 0))
     ledger.kvCacheUsageRatio = (speed.kvBlocks - this.#freeBlocks) / speed.kvBlocks
+    ledger.prefixCacheQueries += this.#unreported.queries
+    ledger.prefixCacheHits += this.#unreported.hits
+    ledger.preemptions += this.#unreported.preemptions
+    this.#unreported = { queries: 0, hits: 0, preemptions: 0 }
   }
 
   #beginStep(atMs: number): void {
     const { speed, random } = this.#options
-    this.#dropLeavers(atMs)
+    this.#newcomers = 0
+    this.#dropLeavers()
     const left = this.#scheduleRunning(speed.tokenBudget)
     // Admitting while somebody is evicted for want of blocks would only move the shortage.
     if (left !== undefined) this.#admit(left, atMs)
@@ -135,27 +207,30 @@ export class Rank {
       speed.stepMs + speed.sequenceMs * sequences + speed.promptTokenMs * (tokens - sequences)
     const noise = Math.exp(0.05 * random.normal())
     const hiccup = random.chance(0.001) ? random.between(2, 6) : 1
+    const lengthMs = plainMs * noise * hiccup * this.#slowness(atMs)
     this.#stepStartMs = atMs
-    this.stepEndMs = atMs + plainMs * noise * hiccup
+    this.#stepTokens = tokens
+    this.#stepEndMs = this.#hangs.endOf(atMs, lengthMs)
   }
 
-  #dropLeavers(atMs: number): void {
+  #slowness(atMs: number): number {
+    let factor = 1
+    for (const slow of this.#slowings) {
+      if (slow.fromMs <= atMs && atMs < slow.untilMs) factor *= slow.factor
+    }
+    return factor
+  }
+
+  #dropLeavers(): void {
     for (const list of [this.#running, this.#waiting]) {
-      if (!list.some((request) => request.plan.leavesMs <= atMs)) continue
+      if (!list.some((request) => request.over)) continue
       const staying: LiveRequest[] = []
       for (const request of list) {
-        if (request.plan.leavesMs > atMs) staying.push(request)
-        else this.#hangUp(request, atMs)
+        if (request.over) this.#freeBlocks += request.blocks
+        else staying.push(request)
       }
       list.splice(0, list.length, ...staying)
     }
-  }
-
-  #hangUp(request: LiveRequest, atMs: number): void {
-    const { truth, engine, life, onDeparture } = this.#options
-    this.#freeBlocks += request.blocks
-    truth.lost.push({ life, atMs, engine, why: 'client', generationTokens: request.generated })
-    onDeparture(request.plan, 'hung-up', request.generated)
   }
 
   /** Returns what is left of the budget, or nothing when the blocks ran out and a request was evicted. */
@@ -165,7 +240,8 @@ export class Rank {
     for (let index = 0; index < this.#running.length; index += 1) {
       const request = this.#running[index]
       if (request === undefined) break
-      request.chunk = Math.min(todo(request), left)
+      request.drafts = this.#speculation?.drafts(request, left) ?? 0
+      request.chunk = Math.min(todo(request), left) + request.drafts
       while (!this.#reserve(request)) {
         this.#evictLast()
         evicted = true
@@ -182,6 +258,7 @@ export class Rank {
     const { blockTokens } = this.#options.speed
     const needed = Math.ceil((request.computed + request.chunk) / blockTokens) - request.blocks
     if (needed > this.#freeBlocks) return false
+    if (needed <= 0) return true
     this.#freeBlocks -= needed
     request.blocks += needed
     return true
@@ -195,14 +272,18 @@ export class Rank {
     evicted.blocks = 0
     evicted.computed = 0
     evicted.chunk = 0
+    evicted.drafts = 0
     this.#waiting.unshift(evicted)
-    this.#options.ledger.preemptions += 1
+    this.#unreported.preemptions += 1
   }
 
   #admit(budget: number, atMs: number): void {
-    const { speed, ledger } = this.#options
     let left = budget
-    while (left > 0 && this.#running.length < speed.slots) {
+    const slots = Math.min(
+      this.#options.speed.slots,
+      at(this.#limits, atMs)?.running ?? Number.POSITIVE_INFINITY,
+    )
+    while (left > 0 && this.#running.length < slots) {
       const request = this.#waiting[0]
       if (request === undefined) return
       request.computed = request.plan.cachedTokens
@@ -217,117 +298,56 @@ export class Rank {
       left -= request.chunk
       if (request.scheduledMs === undefined) {
         request.scheduledMs = atMs
-        ledger.prefixCacheQueries += request.plan.promptTokens
-        ledger.prefixCacheHits += request.plan.cachedTokens
+        this.#unreported.queries += request.plan.promptTokens
+        this.#unreported.hits += request.plan.cachedTokens
       }
     }
   }
 
   #emitTokens(atMs: number): void {
-    const { ledger, truth, engine, life } = this.#options
+    const report = this.#report
     const staying: LiveRequest[] = []
     let stepTokens = 0
-    let gapSeconds = 0
-    let gaps = 0
-    const writeGaps = () => {
-      if (gaps === 0) return
-      ledger.interTokenLatency.observe(gapSeconds, gaps)
-      truth.gaps.push({ life, atMs, engine, seconds: gapSeconds, times: gaps })
-      gaps = 0
-    }
     for (const request of this.#running) {
-      request.computed += request.chunk
+      request.computed += request.chunk - request.drafts
       request.chunk = 0
-      if (todo(request) > 0) {
+      if (todo(request) > 0 || request.over) {
         staying.push(request)
         continue
       }
+      const tokens = this.#nextTokens(request, atMs)
       if (request.firstTokenMs === undefined) {
-        this.#firstToken(request, atMs)
+        request.firstTokenMs = atMs
+        report.firstToken(request, atMs)
         stepTokens += request.plan.promptTokens
       } else {
-        const seconds = (atMs - request.lastTokenMs) / 1000
-        if (seconds !== gapSeconds) writeGaps()
-        gapSeconds = seconds
-        gaps += 1
+        report.nextTokens(atMs, (atMs - request.lastTokenMs) / 1000, tokens)
       }
-      request.generated += 1
+      // Right guesses have been computed in this step already.
+      request.computed += tokens - 1
+      request.generated += tokens
       request.lastTokenMs = atMs
-      ledger.generationTokens += 1
-      stepTokens += 1
+      stepTokens += tokens
       const reason = finishReason(request)
       if (reason === undefined) staying.push(request)
       else this.#finish(request, reason, atMs)
     }
-    writeGaps()
+    report.endStep(atMs, stepTokens)
     this.#running = staying
-    if (stepTokens > 0) ledger.stepTokens.observe(stepTokens)
   }
 
-  #firstToken(request: LiveRequest, atMs: number): void {
-    const { ledger, truth, engine, life } = this.#options
-    const { promptTokens, cachedTokens, arrivedMs } = request.plan
-    const ttftSeconds = (atMs - arrivedMs) / 1000
-    request.firstTokenMs = atMs
-    ledger.promptTokens += promptTokens
-    ledger.promptTokensCached += cachedTokens
-    ledger.ttft.observe(ttftSeconds)
-    truth.firstTokens.push({ life, atMs, engine, ttftSeconds, promptTokens })
+  #nextTokens(request: LiveRequest, atMs: number): number {
+    if (request.drafts === 0 || this.#speculation === undefined) return 1
+    const accepted = this.#speculation.accepted(request.drafts, atMs)
+    this.#report.guesses(request.drafts, accepted)
+    request.drafts = 0
+    return Math.min(1 + accepted, missing(request))
   }
 
   #finish(request: LiveRequest, reason: FinishReason, atMs: number): void {
-    const { ledger, truth, engine, life, onDeparture } = this.#options
-    const { plan, generated, queuedMs } = request
-    const scheduledMs = request.scheduledMs ?? queuedMs
-    const firstTokenMs = request.firstTokenMs ?? atMs
-    const decodeSeconds = (atMs - firstTokenMs) / 1000
-    const e2eSeconds = (atMs - plan.arrivedMs) / 1000
-    const queueSeconds = (scheduledMs - queuedMs) / 1000
-    const prefillSeconds = (firstTokenMs - scheduledMs) / 1000
-    const inferenceSeconds = (atMs - scheduledMs) / 1000
-    const timePerOutputTokenSeconds = generated > 1 ? decodeSeconds / (generated - 1) : 0
+    request.over = true
     this.#freeBlocks += request.blocks
-    ledger.finished[reason] += 1
-    ledger.e2e.observe(e2eSeconds)
-    ledger.queue.observe(queueSeconds)
-    ledger.prefill.observe(prefillSeconds)
-    ledger.decode.observe(decodeSeconds)
-    ledger.inference.observe(inferenceSeconds)
-    ledger.timePerOutputToken.observe(timePerOutputTokenSeconds)
-    ledger.requestPromptTokens.observe(plan.promptTokens)
-    ledger.requestGenerationTokens.observe(generated)
-    ledger.maxGenerationTokens.observe(generated)
-    ledger.choices.observe(1)
-    ledger.maxTokens.observe(plan.maxTokens)
-    ledger.prefillComputedTokens.observe(plan.promptTokens - plan.cachedTokens)
-    truth.finished.push({
-      life,
-      atMs,
-      engine,
-      reason,
-      e2eSeconds,
-      ttftSeconds: (firstTokenMs - plan.arrivedMs) / 1000,
-      queueSeconds,
-      prefillSeconds,
-      decodeSeconds,
-      inferenceSeconds,
-      timePerOutputTokenSeconds,
-      promptTokens: plan.promptTokens,
-      cachedTokens: plan.cachedTokens,
-      generationTokens: generated,
-      maxTokens: plan.maxTokens,
-    })
-    onDeparture(plan, reason, generated)
+    this.#report.finish(request, reason, atMs)
+    this.#options.onDeparture(request.plan, reason, request.generated)
   }
-}
-
-function todo(request: LiveRequest): number {
-  return request.plan.promptTokens + request.generated - request.computed
-}
-
-function finishReason(request: LiveRequest): FinishReason | undefined {
-  const { generated, plan } = request
-  if (plan.failsAfterTokens !== undefined && generated >= plan.failsAfterTokens) return 'error'
-  if (generated >= plan.outputTokens) return 'stop'
-  return generated >= plan.maxTokens ? 'length' : undefined
 }

@@ -1,5 +1,6 @@
+import { at, type Incident, incidentsOf, type OtherClients } from './incident.ts'
 import type { Random } from './random.ts'
-import type { LengthSpread, Traffic } from './scenarios.ts'
+import type { Clients, LengthSpread, Traffic } from './traffic.ts'
 
 /** A request as its client and the model would have it, before any machine is involved. */
 export interface RequestPlan {
@@ -18,19 +19,44 @@ export interface RequestPlan {
   readonly leavesMs: number
 }
 
+/** Returns one request as somebody asks for it who waits as long as it takes. */
+export function plainRequest(
+  arrivedMs: number,
+  size: { readonly promptTokens: number; readonly maxTokens: number },
+): RequestPlan {
+  return {
+    arrivedMs,
+    handler: '/v1/completions',
+    streamed: false,
+    promptTokens: size.promptTokens,
+    cachedTokens: 0,
+    outputTokens: Number.POSITIVE_INFINITY,
+    maxTokens: size.maxTokens,
+    failsAfterTokens: undefined,
+    leavesMs: Number.POSITIVE_INFINITY,
+  }
+}
+
 /** Where an arriving request ends: most reach the engine, some are answered before it. */
 export type Reception = 'engine' | 'client-error' | 'server-error'
 
 /** Draws requests one after the other from what a scenario says of its clients. */
 export class RequestSource {
   readonly #traffic: Traffic
+  readonly #others: readonly OtherClients[]
   readonly #blockTokens: number
   readonly #random: Random
 
-  constructor(traffic: Traffic, blockTokens: number, random: Random) {
-    this.#traffic = traffic
-    this.#blockTokens = blockTokens
-    this.#random = random
+  constructor(options: {
+    readonly traffic: Traffic
+    readonly incidents: readonly Incident[]
+    readonly blockTokens: number
+    readonly random: Random
+  }) {
+    this.#traffic = options.traffic
+    this.#others = incidentsOf(options.incidents, 'other-clients')
+    this.#blockTokens = options.blockTokens
+    this.#random = options.random
   }
 
   /** Says what becomes of the next request at the door. */
@@ -43,8 +69,11 @@ export class RequestSource {
 
   next(arrivedMs: number): RequestPlan {
     const random = this.#random
-    const traffic = this.#traffic
-    const promptTokens = drawLength(traffic.promptTokens, random)
+    const traffic = this.#clients(arrivedMs)
+    const { otherPrompts } = traffic
+    const other = otherPrompts !== undefined && random.chance(otherPrompts.ratio)
+    const spread = other ? otherPrompts.promptTokens : traffic.promptTokens
+    const promptTokens = drawLength(spread, random)
     const outputTokens = drawLength(traffic.outputTokens, random)
     const maxTokens = random.pick(traffic.maxTokens)
     const fails = random.chance(traffic.engineErrorRatio)
@@ -56,7 +85,7 @@ export class RequestSource {
       handler: random.chance(traffic.chatRatio) ? '/v1/chat/completions' : '/v1/completions',
       streamed: random.chance(traffic.streamedRatio),
       promptTokens,
-      cachedTokens: this.#cachedTokens(promptTokens),
+      cachedTokens: this.#cachedTokens(promptTokens, traffic),
       outputTokens,
       maxTokens,
       failsAfterTokens: fails
@@ -66,10 +95,17 @@ export class RequestSource {
     }
   }
 
+  #clients(atMs: number): Clients {
+    const others = at(this.#others, atMs)
+    return others === undefined ? this.#traffic : { ...this.#traffic, ...others.clients }
+  }
+
   /** At least one token is always computed, else there would be nothing to predict from. */
-  #cachedTokens(promptTokens: number): number {
-    if (!this.#random.chance(this.#traffic.cachedRatio)) return 0
-    const seenTokens = Math.min(promptTokens * this.#random.between(0.3, 0.95), promptTokens - 1)
+  #cachedTokens(promptTokens: number, clients: Clients): number {
+    const { cachedRatio, cachedShare } = clients
+    if (!this.#random.chance(cachedRatio)) return 0
+    const seen = promptTokens * this.#random.between(...cachedShare)
+    const seenTokens = Math.min(seen, promptTokens - 1)
     return Math.floor(seenTokens / this.#blockTokens) * this.#blockTokens
   }
 }

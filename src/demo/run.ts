@@ -1,9 +1,10 @@
 import { systemClock } from '../clock.ts'
 import { SimulatedEngine } from './engine.ts'
 import { SimulatedGpus } from './gpus.ts'
-import { describeScenarios, findScenario, type Scenario, scenarioNames } from './scenarios.ts'
+import type { Scenario } from './scenario.ts'
+import { describeScenarios, findScenario, scenarioNames, vary } from './scenarios.ts'
 import { type SimulatedServer, startSimulatedServer } from './server.ts'
-import { createSmiProgram, type SmiProgram } from './smi-program.ts'
+import { createSmiProgram, type MachineState, type SmiProgram } from './smi-program.ts'
 import type { Truth } from './truth.ts'
 
 export { describeScenarios, scenarioNames }
@@ -13,7 +14,7 @@ export interface DemoOptions {
   readonly scenario: string
   /** Ends everything when it aborts, as `stop` does. */
   readonly signal: AbortSignal
-  /** Unset, 1: every demonstration shows the same requests. */
+  /** Unset, every demonstration shows the same; set, another variation of its scenario. */
   readonly seed?: number
   /** Data-parallel ranks, 1 to 8; unset, as many as the scenario says. */
   readonly engines?: number
@@ -24,6 +25,8 @@ export interface Demo {
   readonly targets: readonly { readonly name: string; readonly url: string }[]
   /** Path of a program that answers `-q -x` as `nvidia-smi` does. */
   readonly gpuCommand: string
+  /** A folder that holds of the simulated machine what `/proc` holds of a real one. */
+  readonly procRoot: string
   /** The server behind the target, for those who want to know more than it exposes. */
   readonly engine: SimulatedEngine
   /** Several lines for a person: what runs, what to open, what to curl, what will happen. */
@@ -47,10 +50,11 @@ const maxLeapMs = 5000
  * engines that is not 1 to 8.
  */
 export async function startDemo(options: DemoOptions): Promise<Demo> {
-  const scenario = findScenario(options.scenario)
+  const asWritten = findScenario(options.scenario)
+  const scenario = options.seed === undefined ? asWritten : vary(asWritten, options.seed)
   options.signal.throwIfAborted()
   const { engine, gpus, engines, gpuCount } = prepare(scenario, options)
-  const program = await createSmiProgram(gpus.answer())
+  const program = await createSmiProgram(stateOf(gpus))
   const server = await startSimulatedServer({ engine, nowMs: scenarioTime() }).catch(
     async (error: unknown) => {
       await program.remove()
@@ -85,6 +89,7 @@ export async function startDemo(options: DemoOptions): Promise<Demo> {
   return {
     targets: [{ name: 'vllm', url: server.url }],
     gpuCommand: program.path,
+    procRoot: program.procRoot,
     engine,
     banner: (daemonUrl) => describe({ ...about, daemonUrl: daemonUrl.replace(/\/$/, '') }),
     drainTruth: () => engine.drainTruth(),
@@ -102,15 +107,19 @@ function prepare(scenario: Scenario, options: DemoOptions) {
   const seed = options.seed ?? 1
   const limits = { prewarmMs, truthCapacity: 20_000 }
   const engine = new SimulatedEngine({ scenario, engines, seed, startWallMs, ...limits })
-  const gpuCount = Math.max(engines, scenario.gpus)
-  const lostAtMs = scenario.gpuLostAtMs
-  const gpus = new SimulatedGpus({ count: gpuCount, startWallMs, lostAtMs })
+  const gpuCount = Math.max(engines * scenario.gpusPerEngine, scenario.gpus)
+  const { incidents } = scenario
+  const gpus = new SimulatedGpus({ count: gpuCount, startWallMs, incidents })
   for (const atMs of [-60_000, -gpuEveryMs, 0]) {
     engine.advance(atMs)
     gpus.observe(engine.loads(), atMs)
   }
   engine.drainTruth()
   return { engine, gpus, engines, gpuCount }
+}
+
+function stateOf(gpus: SimulatedGpus): MachineState {
+  return { answer: gpus.answer(), memory: gpus.hostMemory() }
 }
 
 /** Tells the stand-in for `nvidia-smi` each second what to print. */
@@ -127,7 +136,7 @@ async function keepPublishing(parts: {
     if (signal.aborted) return
     server.follow()
     gpus.observe(engine.loads(), engine.nowMs)
-    await program.publish(gpus.answer())
+    await program.publish(stateOf(gpus))
   }
 }
 

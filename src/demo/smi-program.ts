@@ -1,15 +1,26 @@
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execPath } from 'node:process'
-import type { SmiAnswer } from './gpus.ts'
+import type { HostMemory, SmiAnswer } from './gpus.ts'
 
-/** A program on the disk that answers like `nvidia-smi`. */
+/** What the driver and the kernel tell at one moment. */
+export interface MachineState {
+  readonly answer: SmiAnswer
+  readonly memory: HostMemory
+}
+
+/** A program on the disk that answers like `nvidia-smi`, and beside it a folder like `/proc`. */
 export interface SmiProgram {
   /** The path to run. */
   readonly path: string
-  /** Makes `answer` what the program prints from now on; a run under way sees the old or the new one. */
-  publish(answer: SmiAnswer): Promise<void>
+  /** The folder that holds `meminfo` and for each process `PID/status` and `PID/cmdline`. */
+  readonly procRoot: string
+  /**
+   * Makes `state` what the program prints and the folder holds from now on; a run under way sees the
+   * old answer or the new one.
+   */
+  publish(state: MachineState): Promise<void>
   /** Removes the program and everything beside it. */
   remove(): Promise<void>
 }
@@ -41,17 +52,19 @@ if (wanted !== '-q -x') {
 const maxInterpreterLength = 120
 
 /**
- * Writes the program into a new folder that only this user can enter, and has it print `first`.
+ * Writes the program into a new folder that only this user can enter, and has it tell `first`.
  * It runs with the Node that runs this, so that none has to be on the path.
  */
-export async function createSmiProgram(first: SmiAnswer): Promise<SmiProgram> {
+export async function createSmiProgram(first: MachineState): Promise<SmiProgram> {
   const folder = await mkdtemp(join(tmpdir(), 'vllm-vitals-demo-'))
   const path = join(folder, 'nvidia-smi')
 
-  async function publish(answer: SmiAnswer): Promise<void> {
-    const draft = join(folder, 'answer.json.new')
-    await writeFile(draft, JSON.stringify(answer), { mode: 0o600 })
-    await rename(draft, join(folder, 'answer.json'))
+  const procRoot = join(folder, 'proc')
+  let pids: ReadonlySet<number> = new Set()
+
+  async function publish({ answer, memory }: MachineState): Promise<void> {
+    await replace(join(folder, 'answer.json'), JSON.stringify(answer))
+    pids = await publishProcesses(procRoot, memory, pids)
   }
 
   async function remove(): Promise<void> {
@@ -74,7 +87,39 @@ export async function createSmiProgram(first: SmiAnswer): Promise<SmiProgram> {
     await remove()
     throw error
   }
-  return { path, publish, remove }
+  return { path, procRoot, publish, remove }
+}
+
+/** Writes what the kernel tells of `memory` and removes those of the processes `before` that are gone. */
+async function publishProcesses(
+  procRoot: string,
+  memory: HostMemory,
+  before: ReadonlySet<number>,
+): Promise<ReadonlySet<number>> {
+  const { totalBytes, availableBytes, processes } = memory
+  const kib = (bytes: number) => `${Math.round(bytes / 1024)} kB`
+  await mkdir(procRoot, { recursive: true, mode: 0o700 })
+  const meminfo = `MemTotal:       ${kib(totalBytes)}\nMemAvailable:   ${kib(availableBytes)}\n`
+  await replace(join(procRoot, 'meminfo'), meminfo)
+  const pids = new Set(processes.map(({ pid }) => pid))
+  for (const { pid, name, rssBytes } of processes) {
+    const process = join(procRoot, String(pid))
+    await mkdir(process, { recursive: true, mode: 0o700 })
+    // The kernel keeps the first 15 bytes of a name.
+    const status = `Name:\t${name.slice(0, 15)}\nState:\tS (sleeping)\nPid:\t${pid}\n`
+    await replace(join(process, 'status'), `${status}VmRSS:\t${kib(rssBytes)}\n`)
+    await replace(join(process, 'cmdline'), `${name}\0`)
+  }
+  for (const pid of before) {
+    if (!pids.has(pid)) await rm(join(procRoot, String(pid)), { recursive: true, force: true })
+  }
+  return pids
+}
+
+/** Puts a file in the place of another one at once, so that nobody reads half of it. */
+async function replace(path: string, text: string): Promise<void> {
+  await writeFile(`${path}.new`, text, { mode: 0o600 })
+  await rename(`${path}.new`, path)
 }
 
 function quoted(text: string): string {

@@ -28,20 +28,23 @@ export interface FirstToken {
   readonly promptTokens: number
 }
 
-/** `times` requests of one step that waited equally long for their next token. */
+/** `times` requests of one step that waited equally long for their next tokens. */
 export interface TokenGap {
   readonly life: number
   readonly atMs: number
   readonly engine: number
   readonly seconds: number
   readonly times: number
+  /** What they got all together: one each, or more where tokens are guessed ahead. */
+  readonly tokens: number
 }
 
 /** A request whose client went away, or which died with its engine. */
 export interface LostRequest {
   readonly life: number
   readonly atMs: number
-  readonly engine: number
+  /** Absent when it got no further than the API server. */
+  readonly engine: number | undefined
   readonly why: 'client' | 'death'
   readonly generationTokens: number
 }

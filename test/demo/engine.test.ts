@@ -3,7 +3,8 @@ import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { SimulatedEngine, type SimulatedEngineOptions } from '../../src/demo/engine.ts'
 import { Random } from '../../src/demo/random.ts'
-import { arrivalsPerSecond, findScenario, scenarioNames } from '../../src/demo/scenarios.ts'
+import { findScenario, scenarioNames } from '../../src/demo/scenarios.ts'
+import { arrivalsPerSecond } from '../../src/demo/traffic.ts'
 import type { Truth } from '../../src/demo/truth.ts'
 import { DemoPage } from './demo-page.ts'
 
@@ -30,11 +31,11 @@ function arrivals(
   seed: number,
   isOpen: (atMs: number) => boolean,
 ): number {
-  const { traffic, engines } = findScenario(name)
+  const { traffic, engines, ageMs = 0 } = findScenario(name)
   const chance = new Random(seed).fork(1)
   const peak = Math.max(...traffic.arrivals.map((corner) => corner.perSecond)) * engines
   let count = 0
-  let atMs = chance.exponential(1000 / peak)
+  let atMs = -ageMs + chance.exponential(1000 / peak)
   while (atMs <= toMs) {
     // The next one is drawn before it is decided whether this one is taken.
     const nextMs = atMs + chance.exponential(1000 / peak)
@@ -93,9 +94,8 @@ describe('the simulated engine', () => {
   it('receives requests at the rate of its scenario', () => {
     // 5 each second for 300 s: 1500, and 4 standard deviations of 1500^½ = 39 to either side.
     for (const seed of [1, 2, 3]) {
-      const { truth, page } = after(300_000, 'steady', { seed })
-      const inside = page.sum('vllm:num_requests_running') + page.sum('vllm:num_requests_waiting')
-      assert.ok(Math.abs(posts(truth) + inside - 1500) < 155)
+      const { truth, engine } = after(300_000, 'steady', { seed })
+      assert.ok(Math.abs(posts(truth) + engine.pending - 1500) < 155)
     }
   })
 
@@ -113,14 +113,19 @@ describe('the simulated engine', () => {
 })
 
 describe('every request that arrives', () => {
-  for (const name of scenarioNames) {
+  const counted = scenarioNames.filter((name) => {
+    const { traffic, incidents } = findScenario(name)
+    // Where a router chooses, requests come by themselves or nothing listens for long, others count.
+    const apart = incidents.some(({ kind }) => kind === 'call' || kind === 'outage')
+    return name === 'restart' || (traffic.maxInside === undefined && !apart)
+  })
+  for (const name of counted) {
     it(`has been answered or is inside, in the scenario ${name}`, () => {
       // The scenario "restart" has no port from 33 s, 3 s after its death, to 78 s.
       const isOpen = (atMs: number) => name !== 'restart' || atMs < 33_000 || atMs > 78_000
       for (const seed of [1, 2, 3]) {
-        const { truth, page } = after(100_000, name, { seed })
-        const inside = page.sum('vllm:num_requests_running') + page.sum('vllm:num_requests_waiting')
-        assert.equal(posts(truth) + inside, arrivals(100_000, name, seed, isOpen))
+        const { truth, engine } = after(100_000, name, { seed })
+        assert.equal(posts(truth) + engine.pending, arrivals(100_000, name, seed, isOpen))
       }
     })
   }
@@ -183,7 +188,9 @@ describe('the scenarios', () => {
 
   it('fill batch and cache in an overload, so that preemptions are seen after a while', () => {
     const { page } = after(300_000, 'overload')
-    assert.equal(page.sum('vllm:num_requests_running'), 32)
+    // Those that have just finished are not among the 32 any more, and their heirs not yet.
+    const running = page.sum('vllm:num_requests_running')
+    assert.ok(running >= 28 && running <= 32)
     assert.ok(page.sum('vllm:num_preemptions_total') > 0)
     const usage = page.sum('vllm:kv_cache_usage_perc')
     assert.ok(usage > 0.3 && usage <= 1)
@@ -216,8 +223,7 @@ describe('a restart', () => {
 
   it('loses what was in flight, with 500 for those that had no answer yet', () => {
     const engine = dying(9_999)
-    const page = new DemoPage(engine.page())
-    const inside = page.sum('vllm:num_requests_running') + page.sum('vllm:num_requests_waiting')
+    const inside = engine.pending
     engine.drainTruth()
     engine.advance(10_000)
     const truth = engine.drainTruth()

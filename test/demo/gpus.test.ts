@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { RankLoad } from '../../src/demo/engine.ts'
 import { SimulatedEngine } from '../../src/demo/engine.ts'
 import { SimulatedGpus, type SimulatedGpusOptions, type SmiAnswer } from '../../src/demo/gpus.ts'
+import type { Incident } from '../../src/demo/incident.ts'
+import type { GpuLoad } from '../../src/demo/processes.ts'
 import { findScenario } from '../../src/demo/scenarios.ts'
 import { toReading } from '../../src/dialects/nvidia-smi.ts'
 import { emptyRoster, type GpuRoster } from '../../src/dialects/nvidia-smi-roster.ts'
@@ -18,8 +19,22 @@ function gpusOf(rest: Partial<SimulatedGpusOptions> = {}): SimulatedGpus {
   return new SimulatedGpus({ count: 1, startWallMs, ...rest })
 }
 
-function load(busyMs: number, rest: Partial<RankLoad> = {}): RankLoad {
-  return { pid: 4242, busyMs, occupancyRatio: 0, ...rest }
+function load(busyMs: number, rest: Partial<GpuLoad> = {}): GpuLoad {
+  return {
+    gpu: 0,
+    pid: 4242,
+    name: 'VLLM::EngineCore',
+    usedMiB: 74_514,
+    residentMiB: 6200,
+    busyMs,
+    occupancyRatio: 0,
+    ...rest,
+  }
+}
+
+/** Incidents of which a GPU is lost at `fromMs`. */
+function losing(gpu: number, fromMs: number): readonly Incident[] {
+  return [{ kind: 'gpu-lost', gpu, fromMs }]
 }
 
 /** Reads an answer as the daemon does. */
@@ -155,8 +170,10 @@ describe('the document of the simulated GPUs', () => {
 
 describe('the scenario of a lost GPU', () => {
   it('loses the last GPU at its time: a line on standard error, the others stay readable', async () => {
-    const lostAtMs = findScenario('gpu-lost').gpuLostAtMs ?? Number.NaN
-    const gpus = gpusOf({ count: 2, lostAtMs })
+    const { incidents, label } = findScenario('gpu-lost')
+    const lostAtMs = label.fromMs
+    assert.equal(lostAtMs, 20_000)
+    const gpus = gpusOf({ count: 2, incidents })
     gpus.observe([load(0)], lostAtMs - 1)
     const before = await read(gpus.answer())
     assert.equal(gpus.answer().stderr, '')
@@ -172,7 +189,7 @@ describe('the scenario of a lost GPU', () => {
   })
 
   it('is told of by a daemon that never saw the GPU alive', async () => {
-    const gpus = gpusOf({ count: 2, lostAtMs: 0 })
+    const gpus = gpusOf({ count: 2, incidents: losing(1, 0) })
     gpus.observe([load(0)], 0)
     const { reading } = await read(gpus.answer())
     const lost = Object.values(values(reading, 'gpu_lost'))
@@ -181,8 +198,7 @@ describe('the scenario of a lost GPU', () => {
 
   it('does not happen in any other scenario', () => {
     for (const name of ['steady', 'overload', 'errors', 'restart']) {
-      const { gpuLostAtMs } = findScenario(name)
-      const gpus = gpusOf({ count: 2, lostAtMs: gpuLostAtMs })
+      const gpus = gpusOf({ count: 2, incidents: findScenario(name).incidents })
       gpus.observe([load(0)], 3_600_000)
       assert.equal(gpus.answer().stderr, '')
     }

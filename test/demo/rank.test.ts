@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
+import type { Incident } from '../../src/demo/incident.ts'
 import { RankLedger } from '../../src/demo/ledger.ts'
 import { Random } from '../../src/demo/random.ts'
 import { type Departure, Rank } from '../../src/demo/rank.ts'
 import type { RequestPlan } from '../../src/demo/requests.ts'
-import type { EngineSpeed } from '../../src/demo/scenarios.ts'
+import type { EngineSpeed } from '../../src/demo/scenario.ts'
 import { TruthLog } from '../../src/demo/truth.ts'
 
 /** A step takes 10 ms, 1 ms more for each sequence in it and 0.1 ms for each prompt token but the first. */
@@ -14,6 +15,7 @@ const speed: EngineSpeed = {
   kvBlocks: 1000,
   blockTokens: 16,
   tokenBudget: 100,
+  maxModelTokens: 32_768,
   stepMs: 10,
   sequenceMs: 1,
   promptTokenMs: 0.1,
@@ -45,22 +47,27 @@ function planOf(given: Partial<RequestPlan>): RequestPlan {
   }
 }
 
-function rankWith(changes: Partial<EngineSpeed> = {}, random: Random = new NoChance(1)) {
-  const ledger = new RankLedger()
+function rankWith(
+  changes: Partial<EngineSpeed> = {},
+  random: Random = new NoChance(1),
+  incidents: readonly Incident[] = [],
+) {
+  const ledger = new RankLedger(32_768)
   const truth = new TruthLog(100_000)
   const departures: Departure[] = []
   const rank = new Rank({
     engine: 0,
     life: 0,
     speed: { ...speed, ...changes },
+    incidents,
     random,
     ledger,
     truth,
     onDeparture: (_plan, departure) => departures.push(departure),
   })
-  /** Ends every step up to and including `untilMs`. */
+  /** Lets everything happen up to and including `untilMs`. */
   const runTo = (untilMs: number) => {
-    while (rank.stepEndMs !== undefined && rank.stepEndMs <= untilMs + 1e-6) rank.endStep()
+    while (rank.nextMs <= untilMs + 1e-6) rank.proceed()
   }
   return { rank, ledger, truth, departures, runTo }
 }
@@ -97,13 +104,14 @@ describe('one engine of the simulator', () => {
   it('lets requests wait for a slot', () => {
     const { rank, truth, ledger, runTo } = rankWith()
     for (const outputTokens of [2, 2, 1]) rank.enqueue(planOf({ outputTokens }), 0)
-    // The first step began with the first request alone: 11 ms. The others came too late for it.
-    assert.deepEqual([ledger.running, ledger.waiting], [1, 2])
+    // The first step began with the first request alone: 11 ms. The others came too late for it, and a
+    // report speaks of those that its step knew.
+    assert.deepEqual([ledger.running, ledger.waiting], [0, 0])
     runTo(11)
-    assert.deepEqual([ledger.running, ledger.waiting], [2, 1])
-    // With two sequences 12 ms: at 23 ms the first is done and the third takes its slot.
+    assert.deepEqual([ledger.running, ledger.waiting], [1, 0])
+    // With two sequences 12 ms: at 23 ms the first is done, and the third takes its slot then.
     runTo(23)
-    assert.deepEqual([ledger.running, ledger.waiting], [2, 0])
+    assert.deepEqual([ledger.running, ledger.waiting], [1, 1])
     runTo(35)
     assert.deepEqual([ledger.running, ledger.waiting, rank.load], [0, 0, 0])
     const waits = truth.drain().finished.map((request) => request.queueSeconds)
@@ -146,6 +154,8 @@ describe('one engine of the simulator', () => {
     // A alone to 13.9; A and B's prompt, 10 + 2 + 2.9, to 28.8; both to 40.8. Then A's 33rd token needs a
     // third block, and B, with two tokens made, gives way. A goes on alone in steps of 11 ms to 73.8.
     runTo(41)
+    assert.deepEqual([ledger.preemptions, ledger.running, ledger.waiting], [0, 2, 0])
+    runTo(52)
     assert.deepEqual([ledger.preemptions, ledger.running, ledger.waiting], [1, 1, 1])
     near(ledger.kvCacheUsageRatio, 3 / 4)
     runTo(1000)
@@ -159,17 +169,21 @@ describe('one engine of the simulator', () => {
     assert.equal(ledger.kvCacheUsageRatio, 0)
   })
 
-  it('drops a request whose client has gone at the next step and counts it as no finish', () => {
+  it('answers a client that goes at once, drops its request with the next step, and tells it late', () => {
     const { rank, truth, ledger, departures, runTo } = rankWith()
     rank.enqueue(planOf({ outputTokens: 100, leavesMs: 15 }), 0)
     runTo(1000)
     const { finished, lost } = truth.drain()
     assert.equal(finished.length, 0)
-    // Tokens at 11 and 22 ms; at 22 the client is found gone.
-    assert.deepEqual(lost, [{ life: 0, atMs: 22, engine: 0, why: 'client', generationTokens: 2 }])
+    // A token at 11 ms; that of 22 ms is nobody's any more.
+    assert.deepEqual(lost, [{ life: 0, atMs: 15, engine: 0, why: 'client', generationTokens: 1 }])
     assert.deepEqual(departures, ['hung-up'])
-    assert.deepEqual([ledger.generationTokens, ledger.e2e.count, ledger.ttft.count], [2, 0, 1])
-    assert.equal(ledger.kvCacheUsageRatio, 0)
+    assert.deepEqual([ledger.generationTokens, ledger.e2e.count, ledger.ttft.count], [1, 0, 1])
+    // The step of 22 ms still had it, and no step comes after that: what it told stays.
+    assert.deepEqual([rank.load, ledger.running, ledger.kvCacheUsageRatio], [0, 1, 1 / 1000])
+    rank.enqueue(planOf({}), 2000)
+    runTo(3000)
+    assert.deepEqual([ledger.running, ledger.kvCacheUsageRatio], [0, 0])
   })
 
   const ends: readonly (readonly [string, Partial<RequestPlan>, Departure, number])[] = [
@@ -195,7 +209,7 @@ describe('one engine of the simulator', () => {
     for (const outputTokens of [50, 50, 50]) rank.enqueue(planOf({ outputTokens }), 0)
     runTo(11)
     assert.equal(rank.die(15).length, 3)
-    assert.equal(rank.stepEndMs, undefined)
+    assert.equal(rank.nextMs, Number.POSITIVE_INFINITY)
     assert.deepEqual(
       truth.drain().lost.map(({ why, generationTokens }) => [why, generationTokens]),
       [
@@ -204,7 +218,7 @@ describe('one engine of the simulator', () => {
         ['death', 0],
       ],
     )
-    assert.deepEqual([ledger.running, ledger.waiting], [2, 1])
+    assert.deepEqual([ledger.running, ledger.waiting], [1, 0])
     assert.equal(rank.busyUntil(15), 15)
   })
 })
@@ -240,8 +254,8 @@ describe('whatever is asked of one engine', () => {
           lost += now.lost.length
           firstTokens += now.firstTokens.length
           for (const gap of now.gaps) gaps += gap.times
-          assert.equal(finished + lost + ledger.running + ledger.waiting, entered)
-          assert.equal(rank.load, ledger.running + ledger.waiting)
+          assert.equal(finished + lost + rank.pending, entered)
+          assert.ok(rank.load >= rank.pending)
           assert.ok(ledger.running <= changes.slots)
           assert.ok(ledger.kvCacheUsageRatio >= 0 && ledger.kvCacheUsageRatio <= 1)
           assert.equal(ledger.e2e.count, finished)
@@ -264,7 +278,11 @@ describe('whatever is asked of one engine', () => {
         }
         runTo(1_000_000)
         check(wanted.length)
-        assert.deepEqual([rank.load, ledger.kvCacheUsageRatio], [0, 0])
+        assert.equal(rank.load, 0)
+        // One more step tells that nothing is left.
+        rank.enqueue(planOf({ arrivedMs: 2_000_000, leavesMs: 3_000_000 }), 2_000_000)
+        runTo(4_000_000)
+        assert.deepEqual([ledger.running, ledger.waiting, ledger.kvCacheUsageRatio], [0, 0, 0])
       }),
       { numRuns: 150, seed: 20_260_101 },
     )

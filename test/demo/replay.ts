@@ -81,7 +81,7 @@ export function replay(
     const page = parser.parse(Buffer.from(engine.page()), 'text')
     const reading = dialect.translate(page, { version: '0.27.0' })
     windows.record({ ...attempt, kind: 'read', reading })
-    const life = Math.floor(((engine.loads()[0]?.pid ?? 0) - 4242) / 100)
+    const { life } = engine
     const truth = engine.drainTruth()
     if (!isFirst) {
       gains.push(gainOf(truth, atMs, life))
@@ -102,7 +102,7 @@ function gainOf(truth: Truth, atMs: number, life: number): Gain {
   const told = new Set(errors.map((one) => one.atMs))
   const alone = answers.filter((one) => one.status === '5xx' && !told.has(one.atMs))
   let generationTokens = firstTokens.length
-  for (const { times } of gaps) generationTokens += times
+  for (const { tokens } of gaps) generationTokens += tokens
   let promptTokens = 0
   for (const one of firstTokens) promptTokens += one.promptTokens
   return {
