@@ -22,11 +22,21 @@ export interface Instrument {
   readonly of: 'model' | 'target' | 'gpu'
   /** Labels kept beyond those of its subject. */
   readonly by: readonly string[]
+  /** Its values over a long time are kept, for what only time can tell; of gauges alone. */
+  readonly history: boolean
   readonly help: string
 }
 
 function histogram(help: string): Instrument & { kind: 'histogram' } {
-  return { kind: 'histogram', unit: 'seconds', merge: 'sum', of: 'model', by: [], help }
+  return {
+    kind: 'histogram',
+    unit: 'seconds',
+    merge: 'sum',
+    of: 'model',
+    by: [],
+    history: false,
+    help,
+  }
 }
 
 function counter(
@@ -34,7 +44,8 @@ function counter(
   help: string,
   rest: { readonly of?: Instrument['of']; readonly by?: readonly string[] } = {},
 ): Instrument & { kind: 'counter' } {
-  return { kind: 'counter', unit, merge: 'sum', of: rest.of ?? 'model', by: rest.by ?? [], help }
+  const { of = 'model', by = [] } = rest
+  return { kind: 'counter', unit, merge: 'sum', of, by, history: false, help }
 }
 
 function gauge(
@@ -44,10 +55,11 @@ function gauge(
     readonly of?: Instrument['of']
     readonly by?: readonly string[]
     readonly merge?: 'sum' | 'max'
+    readonly history?: boolean
   } = {},
 ): Instrument & { kind: 'gauge' } {
-  const { of = 'model', by = [], merge = 'sum' } = rest
-  return { kind: 'gauge', unit, merge, of, by, help }
+  const { of = 'model', by = [], merge = 'sum', history = false } = rest
+  return { kind: 'gauge', unit, merge, of, by, history, help }
 }
 
 export const instruments = {
@@ -89,6 +101,7 @@ export const instruments = {
   }),
   server_resident_memory: gauge('bytes', 'Resident host memory of the API server.', {
     of: 'target',
+    history: true,
   }),
   engine_asleep: gauge('state', '1 while any rank of the engine sleeps.', {
     of: 'target',
@@ -107,15 +120,16 @@ export const instruments = {
   }),
   gpu_utilization: gauge('ratio', 'Share of the sample period in which a kernel ran.', {
     of: 'gpu',
+    history: true,
   }),
   gpu_memory_activity: gauge('ratio', 'Share of time in which memory was read or written.', {
     of: 'gpu',
   }),
-  gpu_memory_used: gauge('bytes', 'Device memory in use.', { of: 'gpu' }),
+  gpu_memory_used: gauge('bytes', 'Device memory in use.', { of: 'gpu', history: true }),
   gpu_memory_total: gauge('bytes', 'Device memory.', { of: 'gpu' }),
   gpu_memory_reserved: gauge('bytes', 'Device memory kept by driver and firmware.', { of: 'gpu' }),
   gpu_temperature: gauge('other', 'Temperature of the GPU in degrees Celsius.', { of: 'gpu' }),
-  gpu_power_draw: gauge('other', 'Power drawn in watts.', { of: 'gpu' }),
+  gpu_power_draw: gauge('other', 'Power drawn in watts.', { of: 'gpu', history: true }),
   gpu_power_limit: gauge('other', 'Power limit in force in watts.', { of: 'gpu' }),
   gpu_clock: gauge('other', 'Clock in hertz.', { of: 'gpu', by: ['clock'] }),
   gpu_fan_speed: gauge('ratio', 'Fan speed as a share of its rated one; can exceed 1.', {
@@ -154,6 +168,7 @@ export const instruments = {
   gpu_process_memory_used: gauge('bytes', 'Device memory held by a process.', {
     of: 'gpu',
     by: ['pid', 'process'],
+    history: true,
   }),
 } as const satisfies Record<string, Instrument>
 

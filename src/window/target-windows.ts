@@ -1,10 +1,11 @@
 import type { CollectErrorCode, LimitName } from '../errors.ts'
-import type { GaugeId } from '../instruments.ts'
+import { type GaugeId, instruments } from '../instruments.ts'
 import type { Attempt, Channel, HealthProbe, Labels, ProbeResult, Reading } from '../reading.ts'
+import { type GaugeHistory, Histories } from './history.ts'
 import { ProgressBook, type TargetProgress } from './progress.ts'
 import { SeriesBook } from './series-book.ts'
 import { Timeline } from './timeline.ts'
-import { type GaugeRoute, type Routing, Tracks } from './tracks.ts'
+import { type GaugeRoute, type Routing, Tracks, trackKey } from './tracks.ts'
 import { WindowView } from './view.ts'
 
 /** What recording an attempt brought to light. */
@@ -20,6 +21,14 @@ export interface GaugeValue {
   readonly instrument: GaugeId
   readonly labels: Labels
   readonly value: number
+}
+
+/** The present life of a producer's process. */
+export interface Life {
+  /** Monotonic time before which it cannot have begun, as far as known. */
+  readonly sinceMs: number | undefined
+  /** Its first good reading. */
+  readonly readMs: number
 }
 
 /** What was counted about the watching of a target since the daemon began to watch it. */
@@ -42,10 +51,12 @@ export class TargetWindows {
   readonly #tracks = new Tracks(limits)
   readonly #timeline: Timeline
   readonly #progress = new ProgressBook()
+  readonly #histories = new Histories()
   readonly #failures = new Map<CollectErrorCode, number>()
   readonly #limitHits = new Map<LimitName, number>()
   #routing: { readonly channels: readonly Channel[]; readonly routing: Routing } | undefined
   #gauges: readonly GaugeValue[] = []
+  #life: Life | undefined
   #reading: Reading | undefined
   #probe: ProbeResult | undefined
   #last: Attempt | undefined
@@ -124,6 +135,21 @@ export class TargetWindows {
     return this.#gauges
   }
 
+  /** The present life of its process; absent before the first good reading. */
+  get life(): Life | undefined {
+    return this.#life
+  }
+
+  /** The kept past of each series of a gauge whose instrument asks for it; those that are gone come last. */
+  histories(id: GaugeId): readonly GaugeHistory[] {
+    return this.#histories.of(id)
+  }
+
+  /** The kept past of one series that is still there, by the labels that the gauge has. */
+  history(id: GaugeId, labels: Labels): GaugeHistory | undefined {
+    return this.#histories.find(trackKey(id, labels))
+  }
+
   /** The models it has measurements of, in the order in which they appeared. */
   get models(): readonly string[] {
     const names = new Set<string>()
@@ -161,7 +187,8 @@ export class TargetWindows {
     }
     this.#missedInARow = 0
     const { reading, atMs } = attempt
-    const baseline = this.#lastRead === undefined
+    const before = this.#lastRead
+    const baseline = before === undefined
     this.#lastRead = attempt
     this.#reading = reading
     this.#malformedLines += reading.malformedLines
@@ -172,6 +199,9 @@ export class TargetWindows {
     if (growth.reset) this.#resets += 1
     // What one process answered says nothing of the next.
     if (growth.newLife) this.#probe = undefined
+    if (baseline || growth.newLife) {
+      this.#life = { sinceMs: startOf(attempt) ?? before?.atMs, readMs: atMs }
+    }
     const { routing, rebound } = this.#route(reading.channels, atMs)
     this.#push(routing, { reading, increments: growth.increments, atMs })
     this.#progress.record(reading, {
@@ -218,7 +248,10 @@ export class TargetWindows {
     }
     const routing = this.#tracks.route(channels, atMs)
     for (const place of routing.places) place.seenMs = atMs
-    if (routing.refused > 0) this.#hit('series', routing.refused)
+    const followed = routing.gauges.filter(({ instrument }) => instruments[instrument].history)
+    const fromStart = this.#timeline.last === undefined
+    const refused = routing.refused + this.#histories.list(followed, { atMs, fromStart })
+    if (refused > 0) this.#hit('series', refused)
     this.#routing = { channels, routing }
     return { routing, rebound: routing.rebound.map(({ instrument }) => instrument) }
   }
@@ -236,6 +269,7 @@ export class TargetWindows {
     this.#gauges = gauges.map((route) => {
       const value = mergeGauge(route, now.reading.values)
       if (route.high !== undefined) highs[route.high.offset] = value
+      if (instruments[route.instrument].history) this.#histories.push(route.key, value, now.atMs)
       return { instrument: route.instrument, labels: route.labels, value }
     })
     this.#timeline.push({ atMs: now.atMs, totals, highs })
@@ -258,6 +292,13 @@ export class TargetWindows {
       highs: moveHighs?.(highs) ?? highs,
     }))
   }
+}
+
+/** When the producer says that its process began, on the clock of its readings. */
+function startOf({ atMs, wallMs, reading }: Attempt & { kind: 'read' }): number | undefined {
+  const { processStartSeconds } = reading
+  if (processStartSeconds === undefined) return undefined
+  return atMs - Math.max(0, wallMs - 1_000 * processStartSeconds)
 }
 
 function mergeGauge({ merge, from }: GaugeRoute, values: Float64Array): number {

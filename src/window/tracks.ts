@@ -32,6 +32,7 @@ export interface Routing {
 
 /** A gauge and the places of a reading that merge into it. */
 export interface GaugeRoute {
+  readonly key: string
   readonly instrument: GaugeId
   readonly labels: Labels
   readonly merge: 'sum' | 'max'
@@ -84,7 +85,7 @@ export class Tracks {
       if (first === undefined) continue
       const { instrument, labels } = first
       if (isGauge(instrument)) {
-        const route = { instrument, labels, merge: instruments[instrument].merge } as const
+        const route = { key, instrument, labels, merge: instruments[instrument].merge } as const
         const high = this.#highFor(key, instrument, atMs)
         gauges.push({ ...route, from: group.map(({ offset }) => offset), high })
         if (high !== undefined) places.push(high)
@@ -163,7 +164,8 @@ function groupByTrack(channels: readonly Channel[]): ReadonlyMap<string, readonl
   return groups
 }
 
-function trackKey(id: InstrumentId, labels: Labels): string {
+/** Tells the series of one set of kept labels from all others of a target. */
+export function trackKey(id: InstrumentId, labels: Labels): string {
   const { of, by } = instruments[id]
   const subject = of === 'model' ? labels['model_name'] : of === 'gpu' ? labels['gpu'] : ''
   return JSON.stringify([id, subject, labels['uuid'], ...by.map((name) => labels[name])])
