@@ -18,8 +18,9 @@ import { engineSignals, gpuSourceSignals } from './signals/catalog.ts'
 import type { Signal, SignalSettings } from './signals/context.ts'
 import { blindSpotsOf } from './signals/errors.ts'
 import { factsOf } from './signals/facts.ts'
-import { plannedMemory, runsEngine } from './signals/gpu.ts'
 import { gpuFactsOf } from './signals/gpu-facts.ts'
+import { gpuMemory } from './signals/gpu-memory.ts'
+import { runsEngine } from './signals/gpu-processes.ts'
 import type { Measured } from './signals/signal.ts'
 import { thresholdNotes } from './signals/thresholds.ts'
 import type { Derived, GpuSnapshot, Snapshot, TargetSnapshot, Undecided } from './snapshot.ts'
@@ -96,9 +97,10 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
     measured: together([
       ...[...derived.values()].flatMap((one) => one.measured),
       ...judged({ targets, gpuSource, alerts }),
-      ...plannedMemory(
+      ...gpuMemory(
         gpu?.target,
         watched.map(({ target }) => target),
+        atMs,
       ),
     ]),
     derived,

@@ -112,6 +112,11 @@ export const instruments = {
     'Share of each GPU that the running engine was told to take.',
     { of: 'target', merge: 'max' },
   ),
+  planned_kv_cache_memory: gauge(
+    'bytes',
+    'Memory of each GPU that the running engine was told to give to its KV cache.',
+    { of: 'target', merge: 'max' },
+  ),
 
   gpu_info: gauge('other', 'Identity of a GPU.', {
     of: 'gpu',

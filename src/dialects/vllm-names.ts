@@ -76,6 +76,13 @@ export const vllmRows: readonly Row[] = [
     type: 'gauge',
     valueLabel: 'gpu_memory_utilization',
   },
+  // Where it is given, vLLM takes so much for the cache and what it needs beside it, whatever its share is.
+  {
+    instrument: 'planned_kv_cache_memory',
+    families: ['vllm:cache_config_info'],
+    type: 'gauge',
+    valueLabel: 'kv_cache_memory_bytes',
+  },
   // Of the API server alone: the engine's processes write no metrics of their own.
   counter('server_cpu_seconds', 'process_cpu_seconds_total'),
   gauge('server_resident_memory', 'process_resident_memory_bytes'),

@@ -81,7 +81,7 @@ function blindSpotsOf(
   }
   if (!declared.has('planned_gpu_memory_ratio')) {
     spots.push(
-      'What the engine planned to take of GPU memory is not exposed, so VllmGpuMemoryHigh cannot fire for it.',
+      'What the engine planned to take of GPU memory is not exposed: VllmGpuMemoryHigh goes by what its processes settled at, where they are seen.',
     )
   }
   return spots

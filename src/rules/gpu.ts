@@ -1,6 +1,7 @@
 import type { GaugeId } from '../instruments.ts'
 import type { Labels } from '../reading.ts'
-import { plannedShare, runsEngine } from '../signals/gpu.ts'
+import { plannedShare } from '../signals/gpu-memory.ts'
+import { runsEngine } from '../signals/gpu-processes.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
 import type { Finding, JudgeContext, Rule, Watched } from './rule.ts'
 import { gibibytes, percent } from './words.ts'

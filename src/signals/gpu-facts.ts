@@ -1,6 +1,6 @@
 import type { GaugeId } from '../instruments.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
-import { runsEngine } from './gpu.ts'
+import { runsEngine } from './gpu-processes.ts'
 
 /** A process on a GPU, as a diagnosis sees it. */
 export interface GpuProcessFacts {

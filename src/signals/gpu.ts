@@ -1,8 +1,6 @@
 import { type GaugeId, instruments } from '../instruments.ts'
-import type { Labels } from '../reading.ts'
-import type { TargetWindows } from '../window/target-windows.ts'
 import { entry, type Signal } from './context.ts'
-import { type Family, type Measured, measured } from './signal.ts'
+import { type Family, measured } from './signal.ts'
 
 /** What each GPU instrument is published as. */
 const names: Readonly<Partial<Record<GaugeId, { name: string; type?: 'counter' }>>> = {
@@ -77,77 +75,3 @@ export const gpuSignals: readonly Signal[] = [
     },
   },
 ]
-
-const plannedFamily: Family = {
-  name: 'gpu_memory_planned_bytes',
-  type: 'gauge',
-  help: 'Device memory that the running vLLM planned to take.',
-}
-
-/**
- * What the running vLLM planned to take of each GPU: its share of the card. Where the driver lists
- * processes, only GPUs that run one of vLLM's are spoken of; where several targets may share a card or
- * planned different shares, nothing tells whose card it is and nothing is published.
- */
-export function plannedMemory(
-  gpu: TargetWindows | undefined,
-  targets: readonly TargetWindows[],
-): readonly Measured[] {
-  const planned = plannedShare(targets)
-  if (gpu === undefined || planned === undefined || !planned.exact) return []
-  return gpu.gauges
-    .filter(
-      ({ instrument, labels }) =>
-        instrument === 'gpu_memory_total' && runsEngine(gpu, labels['gpu']) !== false,
-    )
-    .map(({ labels, value }) =>
-      entry(plannedFamily, labels, measured(Math.round(planned.share * value))),
-    )
-}
-
-/**
- * The largest share of one card that the targets can have planned together: the largest sum of their shares
- * that a card has room for. `exact` says that it is the share of every card that any of them runs on.
- *
- * - no target tells what it planned: `undefined`
- */
-export function plannedShare(
-  targets: readonly TargetWindows[],
-): { readonly share: number; readonly exact: boolean } | undefined {
-  const shares = targets.flatMap(({ gauges }) => {
-    const own = gauges.filter(({ instrument }) => instrument === 'planned_gpu_memory_ratio')
-    return own.length === 0 ? [] : [Math.max(...own.map(({ value }) => value))]
-  })
-  if (shares.length === 0) return undefined
-  // Sums in thousandths of a card, so that there are few of them, however many targets there are.
-  let sums = new Set([0])
-  for (const share of shares) {
-    const thousandths = Math.round(share * 1_000)
-    sums = new Set([...sums, ...[...sums].map((sum) => sum + thousandths)].filter(fitsOnCard))
-  }
-  const largest = Math.max(...sums) / 1_000
-  const alone = shares.find((share) => Math.abs(share - largest) < 0.001)
-  const exact = alone !== undefined && shares.every((share) => share === alone)
-  return { share: exact ? alone : largest, exact }
-}
-
-function fitsOnCard(thousandths: number): boolean {
-  return thousandths <= 1_000
-}
-
-/** Names of programs under which vLLM's processes show. */
-const enginePrograms = /^(vllm|python)/i
-
-/**
- * Whether vLLM runs on the GPU at a position, by the names of the processes there; `undefined` where the
- * driver lists no process at all, or where the GPU is lost, so that nobody knows.
- */
-export function runsEngine(gpu: TargetWindows, position: string | undefined): boolean | undefined {
-  const here = ({ labels }: { readonly labels: Labels }) => labels['gpu'] === position
-  const processes = gpu.gauges.filter(({ instrument }) => instrument === 'gpu_process_memory_used')
-  const isLost = gpu.gauges.some(
-    (one) => one.instrument === 'gpu_lost' && one.value === 1 && here(one),
-  )
-  if (processes.length === 0 || isLost) return undefined
-  return processes.some((one) => here(one) && enginePrograms.test(one.labels['process'] ?? ''))
-}

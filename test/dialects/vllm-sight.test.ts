@@ -165,7 +165,7 @@ describe('what is known of a version', () => {
   })
 
   it('is that planned memory is not exposed, where the page does not declare it', () => {
-    const spot = /planned to take of GPU memory .* VllmGpuMemoryHigh cannot fire/
+    const spot = /planned to take of GPU memory is not exposed: VllmGpuMemoryHigh goes by/
     const planned = '# TYPE vllm:cache_config_info gauge'
     const has = (lines: readonly string[]) =>
       (readPage(lines, '0.27.0').blindSpots ?? []).some((one) => spot.test(one))

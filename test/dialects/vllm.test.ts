@@ -261,6 +261,22 @@ describe('the planned share of GPU memory', () => {
   }
 })
 
+describe('the size given for the KV cache', () => {
+  const rows: readonly (readonly [string, string, readonly number[]])[] = [
+    ['a number', 'kv_cache_memory_bytes="25769803776"', [25_769_803_776]],
+    ['none, as is usual', 'kv_cache_memory_bytes="None"', []],
+    ['an older page without it', 'gpu_memory_utilization="0.9"', []],
+  ]
+  for (const [name, label, values] of rows) {
+    it(`is read beside the planned share: ${name}`, () => {
+      const sample = `{engine="0",${label}} 1.0`
+      const reading = readPage(family('vllm:cache_config_info', 'gauge', sample))
+      const expected = values.map((value) => ({ labels: {}, value }))
+      assert.deepEqual(found(reading, 'planned_kv_cache_memory'), expected)
+    })
+  }
+})
+
 describe('HTTP answers', () => {
   const rows: readonly (readonly [string, string, string, readonly string[]])[] = [
     ['POST', '/v1/chat/completions', '2xx', ['2xx']],

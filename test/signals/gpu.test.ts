@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { GaugeId } from '../../src/instruments.ts'
 import type { Attempt, Labels } from '../../src/reading.ts'
-import { gpuSignals, plannedMemory, plannedShare, runsEngine } from '../../src/signals/gpu.ts'
+import { gpuSignals } from '../../src/signals/gpu.ts'
 import { gauge, type MadeSeries, missed, read } from '../fakes/readings.ts'
-import { measure, only, remembered, written } from '../fakes/signals.ts'
+import { measure, only } from '../fakes/signals.ts'
 
 const gib = 2 ** 30
 const first = { gpu: '0', uuid: 'GPU-a' }
@@ -133,85 +133,5 @@ describe('the number of GPUs', () => {
 
   it('is 0 where the program answers and lists none', () => {
     assert.equal(measure(gpuSignals, [gpuRead()])['gpus'], 0)
-  })
-})
-
-describe('the planned memory', () => {
-  const cards = [
-    gauge('gpu_memory_total', 80 * gib, first),
-    gauge('gpu_memory_total', 40 * gib, second),
-  ]
-  const planning = (share: number, name = 'vllm') =>
-    remembered([read(0, [gauge('planned_gpu_memory_ratio', share)], { target: name })])
-  const process = (labels: Labels, name: string) =>
-    gauge('gpu_process_memory_used', gib, { ...labels, pid: '1', process: name })
-  const of = (...found: Parameters<typeof plannedMemory>) => written(plannedMemory(...found))
-
-  it('is the share that the running vLLM was told, of each card', () => {
-    assert.deepEqual(of(remembered([gpuRead(...cards)]), [planning(0.5)]), {
-      [`gpu_memory_planned_bytes{${firstLabels}}`]: 40 * gib,
-      [`gpu_memory_planned_bytes{${secondLabels}}`]: 20 * gib,
-    })
-  })
-
-  it('speaks only of cards that run a process of vLLM, where processes are listed', () => {
-    for (const name of ['VLLM::EngineCore', 'python3', 'vllm']) {
-      const gpu = remembered([gpuRead(...cards, process(first, 'Xorg'), process(second, name))])
-      assert.deepEqual(of(gpu, [planning(0.5)]), {
-        [`gpu_memory_planned_bytes{${secondLabels}}`]: 20 * gib,
-      })
-    }
-  })
-
-  it('is absent where targets planned different shares, or may share a card', () => {
-    const gpu = remembered([gpuRead(...cards)])
-    assert.deepEqual(of(gpu, [planning(0.75, 'a'), planning(0.5, 'b')]), {})
-    assert.deepEqual(of(gpu, [planning(0.5, 'a'), planning(0.5, 'b')]), {})
-    // No card has room for two of these, so each is on cards of its own.
-    assert.equal(Object.keys(of(gpu, [planning(0.75, 'a'), planning(0.75, 'b')])).length, 2)
-  })
-
-  it('of several targets together is at most the largest sum that a card has room for', () => {
-    const together = (...shares: readonly number[]) =>
-      plannedShare(shares.map((share, index) => planning(share, `t${index}`)))
-    assert.equal(together(), undefined)
-    assert.deepEqual(together(0.92), { share: 0.92, exact: true })
-    assert.deepEqual(together(0.92, 0.92), { share: 0.92, exact: true })
-    assert.deepEqual(together(0.45, 0.45), { share: 0.9, exact: false })
-    // 0.6 + 0.3 = 0.9 and 0.6 + 0.25 = 0.85; all three are 1.15, too much.
-    assert.deepEqual(together(0.6, 0.3, 0.25), { share: 0.9, exact: false })
-  })
-
-  it('is absent without a plan, without GPUs, and once vLLM cannot be read', () => {
-    const gpu = remembered([gpuRead(...cards)])
-    assert.deepEqual(of(gpu, []), {})
-    assert.deepEqual(of(undefined, [planning(0.5)]), {})
-    const gone = remembered([
-      read(0, [gauge('planned_gpu_memory_ratio', 0.5)]),
-      missed(5_000, 'refused'),
-    ])
-    assert.deepEqual(of(gpu, [gone]), {})
-  })
-})
-
-describe('whether vLLM runs on a GPU', () => {
-  const process = (labels: Labels, name: string) =>
-    gauge('gpu_process_memory_used', gib, { ...labels, pid: '1', process: name })
-  const cards = [gauge('gpu_lost', 0, first), gauge('gpu_lost', 0, second)]
-  const of = (...all: readonly MadeSeries[]) => {
-    const gpu = remembered([gpuRead(...all)])
-    return [runsEngine(gpu, '0'), runsEngine(gpu, '1')]
-  }
-
-  it('follows from the names of the processes there', () => {
-    assert.deepEqual(of(...cards, process(second, 'VLLM::EngineCore')), [false, true])
-    assert.deepEqual(of(...cards, process(first, 'Xorg')), [false, false])
-  })
-
-  it('is not known where no process is listed, nor of a GPU that is lost', () => {
-    assert.deepEqual(of(...cards), [undefined, undefined])
-    const [one] = cards
-    const lost = gauge('gpu_lost', 1, second)
-    assert.deepEqual(of(...(one ? [one] : []), lost, process(first, 'python3')), [true, undefined])
   })
 })
