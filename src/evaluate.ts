@@ -181,6 +181,7 @@ function judge(
       atMs,
       targets: watched,
       gpu,
+      gpuExpected: input.gpu?.quiet === false,
       thresholds,
       windowMs: rule.windowMs,
     }

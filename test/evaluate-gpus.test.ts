@@ -102,6 +102,48 @@ describe('the GPUs', () => {
   })
 })
 
+describe('a GPU that is the bottleneck', () => {
+  /** Whether its alert fires in a quarter of an hour of readings each 10 s. */
+  const fires = (reading: (second: number) => number | 'missed') => {
+    const replay = new Replay({ gpu })
+    let fired = false
+    for (let second = 0; second <= 900; second += 10) {
+      const atMs = second * 1_000
+      const busy = reading(second)
+      const snapshot = replay.at(
+        atMs,
+        read(atMs, page(second, 7)),
+        busy === 'missed'
+          ? missed(atMs, 'timeout', { target: 'gpu' })
+          : gpuRead(atMs, ...card(), gauge('gpu_utilization', busy)),
+      )
+      fired ||= firing(snapshot).includes('VllmGpuUtilizationHigh')
+    }
+    return fired
+  }
+
+  it('is told when it was busy at every reading for ten minutes', () => {
+    assert.equal(
+      fires(() => 0.99),
+      true,
+    )
+  })
+
+  it('is not told when one reading was below', () => {
+    assert.equal(
+      fires((second) => (second === 450 ? 0.9 : 0.99)),
+      false,
+    )
+  })
+
+  it('is told when one reading failed, which is no good news', () => {
+    assert.equal(
+      fires((second) => (second === 450 ? 'missed' : 0.99)),
+      true,
+    )
+  })
+})
+
 describe('what the configuration no longer names', () => {
   it('takes its alerts along at once', () => {
     const replay = new Replay({ gpu })

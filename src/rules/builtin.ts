@@ -1,4 +1,5 @@
-import { gpuLost, gpuMemoryHigh, gpuUtilizationHigh } from './gpu.ts'
+import { gpuLost, gpuThrottled, gpuUtilizationHigh, noGpu } from './gpu.ts'
+import { gpuMemoryHigh, gpuMemoryLeak } from './gpu-memory.ts'
 import { blind, down, engineStalled } from './reach.ts'
 import {
   errorRatioHigh,
@@ -22,6 +23,9 @@ export const builtinRules: readonly Rule[] = [
   kvCachePressure,
   gpuUtilizationHigh,
   gpuMemoryHigh,
+  gpuMemoryLeak,
   gpuLost,
+  gpuThrottled,
+  noGpu,
   blind,
 ]

@@ -1,16 +1,29 @@
-import type { GaugeId } from '../instruments.ts'
+import type { CollectErrorCode } from '../errors.ts'
 import type { Labels } from '../reading.ts'
-import { plannedShare } from '../signals/gpu-memory.ts'
-import { runsEngine } from '../signals/gpu-processes.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
-import type { Finding, JudgeContext, Rule, Watched } from './rule.ts'
-import { gibibytes, percent } from './words.ts'
+import { eachEngineGpu, eachGpu, gaugeOf, type OneGpu } from './each-gpu.ts'
+import type { Finding, Rule, Watched } from './rule.ts'
+import { percent } from './words.ts'
+
+/** Failures of the GPU source that say that no GPU can be seen: not that reading one failed once. */
+const unseenCodes: ReadonlySet<CollectErrorCode> = new Set([
+  'not_found',
+  'permission',
+  'driver_unavailable',
+  'library_mismatch',
+  'no_gpu',
+])
 
 /**
- * Above its plan vLLM also holds captured CUDA graphs and communication buffers: a few hundredths of the
- * card at most, and not a leak.
+ * Reasons for which a GPU runs slower than it should, against its owner's will. An idle GPU and a power cap
+ * that somebody set are none.
  */
-const planSlackRatio = 0.02
+const faultyReasons: ReadonlySet<string> = new Set([
+  'hw_slowdown',
+  'hw_thermal_slowdown',
+  'hw_power_brake_slowdown',
+  'sw_thermal_slowdown',
+])
 
 export const gpuUtilizationHigh: Rule = {
   name: 'VllmGpuUtilizationHigh',
@@ -21,51 +34,18 @@ export const gpuUtilizationHigh: Rule = {
   description:
     'A GPU is busier than thresholds.gpu_utilization_ratio all the time while requests wait: it is the bottleneck.',
   judge: (context) => {
-    const waiting = sumOf(context.targets, 'requests_waiting')
-    return eachEngineGpu(context, 'gpu_utilization', (labels, value) => {
-      const subject = { uuid: labels['uuid'] ?? '' }
-      if (waiting === undefined) return { outcome: 'unknown', subject }
+    const waiting = waitingAt(context.targets)
+    return eachEngineGpu(context, 'gpu_utilization', ({ position, subject, value }) => {
+      // A GPU that had time to spare is no bottleneck, whoever can be read.
       if (value <= context.thresholds.gpuUtilizationRatio || waiting === 0) {
         return { outcome: 'pass', subject }
       }
+      if (waiting === undefined) return { outcome: 'unknown', subject }
       return {
         outcome: 'fail',
         subject,
-        summary: `GPU ${labels['gpu']} is ${percent(value)} busy while ${waiting} requests wait`,
+        summary: `GPU ${position} is ${percent(value)} busy while ${waiting} requests wait`,
         evidence: { gpu_utilization_ratio: value, requests_waiting: waiting },
-      }
-    })
-  },
-}
-
-export const gpuMemoryHigh: Rule = {
-  name: 'VllmGpuMemoryHigh',
-  severity: 'warning',
-  forMs: 300_000,
-  keepFiringForMs: 0,
-  windowMs: 60_000,
-  description:
-    'More GPU memory is in use than thresholds.gpu_memory_ratio and more, by 2 % of the card, than the running vLLM planned to take.',
-  judge: (context) => {
-    const planned = plannedShare(context.targets.map(({ target }) => target))?.share
-    return eachEngineGpu(context, 'gpu_memory_used', (labels, used, target) => {
-      const subject = { uuid: labels['uuid'] ?? '' }
-      const total = gaugeOf(target, 'gpu_memory_total', labels['gpu'])
-      // Without the plan nothing tells a full card from a healthy one.
-      if (planned === undefined || total === undefined || total <= 0) {
-        return { outcome: 'unknown', subject }
-      }
-      const allowed = Math.max(context.thresholds.gpuMemoryRatio, planned + planSlackRatio)
-      if (used / total <= allowed) return { outcome: 'pass', subject }
-      return {
-        outcome: 'fail',
-        subject,
-        summary: `GPU ${labels['gpu']} has ${gibibytes(used)} of ${gibibytes(total)} in use (${percent(used / total)}), vLLM planned ${percent(planned)}`,
-        evidence: {
-          gpu_memory_used_ratio: used / total,
-          gpu_memory_used_bytes: used,
-          planned_ratio: planned,
-        },
       }
     })
   },
@@ -88,76 +68,116 @@ export const gpuLost: Rule = {
       const summary = `nvidia-smi reports a lost GPU: ${last.message}`
       return [{ outcome: 'fail', subject, summary, evidence: { code: last.code } }]
     }
-    return eachGpu(context, 'gpu_lost', (labels, lost, target) => {
-      const subject = { uuid: labels['uuid'] ?? '' }
-      const action = resetAskedFor(target, labels['gpu'])
-      if (lost === 0 && action === undefined) return { outcome: 'pass', subject }
-      const bus = identityOf(target, labels['gpu'])?.['pci_bus_id'] ?? ''
-      const what = lost === 0 ? `asks for recovery: ${action}` : 'is lost'
-      return {
-        outcome: 'fail',
-        subject,
-        summary: `GPU ${labels['gpu']} ${bus} ${what}`.replaceAll('  ', ' '),
-        evidence: { gpu_lost: lost, recovery_action: action ?? 'none', pci_bus_id: bus },
-      }
-    })
+    return eachGpu(context, 'gpu_lost', judgeLost)
   },
 }
 
-/** As `eachGpu`, without the GPUs on which other programs than the engine run. */
-function eachEngineGpu(
-  context: JudgeContext,
-  gauge: GaugeId,
-  judge: (labels: Labels, value: number, target: TargetWindows) => Finding,
-): readonly Finding[] {
-  return eachGpu(context, gauge, (labels, value, target) =>
-    runsEngine(target, labels['gpu']) === false
-      ? { outcome: 'pass', subject: { uuid: labels['uuid'] ?? '' } }
-      : judge(labels, value, target),
-  )
+export const gpuThrottled: Rule = {
+  name: 'VllmGpuThrottled',
+  severity: 'warning',
+  forMs: 300_000,
+  keepFiringForMs: 0,
+  windowMs: 60_000,
+  description:
+    'A GPU is slowed down by its hardware or its temperature: everything on it takes longer.',
+  judge: (context) => eachGpu(context, 'gpu_info', judgeThrottled),
 }
 
-function eachGpu(
-  { gpu }: JudgeContext,
-  gauge: GaugeId,
-  judge: (labels: Labels, value: number, target: TargetWindows) => Finding,
-): readonly Finding[] {
-  if (gpu === undefined) return []
-  const { target } = gpu
-  return target.gauges
-    .filter(({ instrument }) => instrument === gauge)
-    .map(({ labels, value }) => judge(labels, value, target))
+export const noGpu: Rule = {
+  name: 'VllmNoGpu',
+  severity: 'critical',
+  forMs: 60_000,
+  keepFiringForMs: 0,
+  windowMs: 60_000,
+  description: 'No GPU can be seen, though gpu.enabled says that there is one.',
+  judge: ({ gpu, gpuExpected }) => (gpu === undefined || !gpuExpected ? [] : [judgeSeen(gpu)]),
 }
 
-function sumOf(targets: readonly Watched[], gauge: GaugeId): number | undefined {
-  let sum: number | undefined
-  for (const { target } of targets) {
-    for (const { instrument, value } of target.gauges) {
-      if (instrument === gauge) sum = (sum ?? 0) + value
-    }
+function judgeLost({ target, position, subject, value: lost }: OneGpu): Finding {
+  const action = resetAskedFor(target, position)
+  if (lost === 0 && action === undefined) return { outcome: 'pass', subject }
+  const bus = identityOf(target, position)?.['pci_bus_id'] ?? ''
+  const what = lost === 0 ? `asks for recovery: ${action}` : 'is lost'
+  return {
+    outcome: 'fail',
+    subject,
+    summary: `GPU ${position} ${bus} ${what}`.replaceAll('  ', ' '),
+    evidence: { gpu_lost: lost, recovery_action: action ?? 'none', pci_bus_id: bus },
   }
-  return sum
 }
 
-function gaugeOf(
-  target: TargetWindows,
-  gauge: GaugeId,
-  gpu: string | undefined,
-): number | undefined {
-  return target.gauges.find((one) => one.instrument === gauge && one.labels['gpu'] === gpu)?.value
+function judgeThrottled({ target, position, subject }: OneGpu): Finding {
+  const told = target.gauges.filter(
+    ({ instrument, labels }) => instrument === 'gpu_throttle' && labels['gpu'] === position,
+  )
+  if (told.length === 0) return { outcome: 'unknown', subject }
+  const reasons = told.flatMap(({ labels: { reason = '' }, value }) =>
+    value === 1 && faultyReasons.has(reason) ? [reason] : [],
+  )
+  if (reasons.length === 0) return { outcome: 'pass', subject }
+  const celsius = gaugeOf(target, 'gpu_temperature', position)
+  const clock = target.gauges.find(
+    ({ instrument, labels }) =>
+      instrument === 'gpu_clock' && labels['gpu'] === position && labels['clock'] === 'sm',
+  )?.value
+  const beside = [
+    ...(celsius === undefined ? [] : [`${celsius} °C`]),
+    ...(clock === undefined ? [] : [`SM clock at ${Math.round(clock / 1e6)} MHz`]),
+  ]
+  return {
+    outcome: 'fail',
+    subject,
+    summary: [`GPU ${position} is slowed down: ${reasons.join(', ')}`, ...beside].join(', '),
+    evidence: {
+      reasons: reasons.join(', '),
+      ...(celsius === undefined ? {} : { gpu_temperature_celsius: celsius }),
+      ...(clock === undefined ? {} : { gpu_sm_clock_hertz: clock }),
+    },
+  }
 }
 
-function identityOf(target: TargetWindows, gpu: string | undefined): Labels | undefined {
-  return target.gauges.find((one) => one.instrument === 'gpu_info' && one.labels['gpu'] === gpu)
-    ?.labels
+function judgeSeen({ target }: Watched): Finding {
+  const subject = { target: target.name }
+  const { last } = target
+  if (last === undefined) return { outcome: 'unknown', subject }
+  // GPUs that are all lost were seen: each of them has an alert of its own.
+  if (last.kind === 'read' || last.code === 'gpu_lost') return { outcome: 'pass', subject }
+  if (!unseenCodes.has(last.code)) return { outcome: 'unknown', subject }
+  return {
+    outcome: 'fail',
+    subject,
+    summary: `no GPU can be seen: ${last.message}`,
+    evidence: { code: last.code, missed_in_a_row: target.missedInARow },
+  }
+}
+
+/**
+ * How many requests wait, of all targets. Where some cannot be read it is a number only if those that can
+ * have some waiting: what nobody could read is not zero.
+ */
+function waitingAt(targets: readonly Watched[]): number | undefined {
+  let waiting = 0
+  let isWhole = targets.length > 0
+  for (const { target } of targets) {
+    const own = target.gauges.filter(({ instrument }) => instrument === 'requests_waiting')
+    for (const { value } of own) waiting += value
+    if (own.length === 0) isWhole = false
+  }
+  return isWhole || waiting > 0 ? waiting : undefined
+}
+
+function identityOf(target: TargetWindows, position: string): Labels | undefined {
+  return target.gauges.find(
+    (one) => one.instrument === 'gpu_info' && one.labels['gpu'] === position,
+  )?.labels
 }
 
 /** The recovery that the driver asks for, if any. */
-function resetAskedFor(target: TargetWindows, gpu: string | undefined): string | undefined {
+function resetAskedFor(target: TargetWindows, position: string): string | undefined {
   return target.gauges.find(
     ({ instrument, labels, value }) =>
       instrument === 'gpu_recovery_action' &&
-      labels['gpu'] === gpu &&
+      labels['gpu'] === position &&
       value === 1 &&
       labels['action'] !== 'none',
   )?.labels['action']

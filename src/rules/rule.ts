@@ -22,6 +22,8 @@ export interface JudgeContext {
   readonly targets: readonly Watched[]
   /** The GPU source; absent where it is off. */
   readonly gpu: Watched | undefined
+  /** The configuration says that there are GPUs. */
+  readonly gpuExpected: boolean
   readonly thresholds: Thresholds
   /** The window the rule was given, milliseconds. */
   readonly windowMs: number

@@ -13,7 +13,10 @@ export const alertNames = [
   'VllmKvCachePressure',
   'VllmGpuUtilizationHigh',
   'VllmGpuMemoryHigh',
+  'VllmGpuMemoryLeak',
   'VllmGpuLost',
+  'VllmGpuThrottled',
+  'VllmNoGpu',
   'VllmVitalsBlind',
 ] as const
 

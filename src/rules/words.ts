@@ -23,3 +23,16 @@ export function spanText(ms: number): string {
 export function gibibytes(bytes: number): string {
   return `${(bytes / 2 ** 30).toFixed(1)} GiB`
 }
+
+/** Writes a duration that is not exact, in the unit that gives it one or two figures: `40 s`, `17 h`, `2.5 d`. */
+export function roughly(durationSeconds: number): string {
+  for (const [unit, length] of [
+    ['d', 86_400],
+    ['h', 3_600],
+    ['m', 60],
+  ] as const) {
+    const count = durationSeconds / length
+    if (count >= 2) return `${count < 10 ? Math.round(2 * count) / 2 : Math.round(count)} ${unit}`
+  }
+  return `${Math.round(durationSeconds)} s`
+}

@@ -24,13 +24,17 @@ export interface Scene {
   /** A second target. */
   readonly other?: readonly Attempt[]
   readonly gpu?: readonly Attempt[]
+  /** Whether the configuration says that there are GPUs. */
+  readonly gpuExpected?: boolean
+  /** Unless given, five minutes. */
+  readonly atMs?: number
   readonly thresholds?: Partial<Thresholds>
   readonly fresh?: boolean
 }
 
 /** What the built-in rule called `name` finds. */
 export function judge(name: AlertName, scene: Scene): readonly Finding[] {
-  const { engine, other, gpu, fresh = true } = scene
+  const { engine, other, gpu, gpuExpected = true, fresh = true, atMs = 300_000 } = scene
   const rule = builtinRules.find((one) => one.name === name)
   assert.ok(rule !== undefined)
   const watch = (attempts: readonly Attempt[], of: typeof assess): Watched => {
@@ -38,9 +42,10 @@ export function judge(name: AlertName, scene: Scene): readonly Finding[] {
     return { target, fresh, ...of(target, fresh) }
   }
   return rule.judge({
-    atMs: 300_000,
+    atMs,
     targets: [engine, other].flatMap((one) => (one === undefined ? [] : [watch(one, assess)])),
     gpu: gpu === undefined ? undefined : watch(gpu, assessSource),
+    gpuExpected,
     thresholds: { ...thresholds, ...scene.thresholds },
     windowMs: rule.windowMs,
   })

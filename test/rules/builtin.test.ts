@@ -16,7 +16,10 @@ describe('the catalogue', () => {
       VllmKvCachePressure: ['warning', 120],
       VllmGpuUtilizationHigh: ['warning', 600],
       VllmGpuMemoryHigh: ['warning', 300],
+      VllmGpuMemoryLeak: ['warning', 900],
       VllmGpuLost: ['critical', 30],
+      VllmGpuThrottled: ['warning', 300],
+      VllmNoGpu: ['critical', 60],
       VllmVitalsBlind: ['warning', 120],
     }
     const found = builtinRules.map(({ name, severity, forMs }) => [name, [severity, forMs / 1_000]])

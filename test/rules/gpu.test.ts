@@ -1,7 +1,7 @@
+import type { CollectErrorCode } from '../../src/errors.ts'
 import { gauge, gpuUuid, type MadeSeries, missed, read } from '../fakes/readings.ts'
 import { ruleTable } from '../fakes/rules.ts'
 
-const gib = 2 ** 30
 const waiting = (count: number) => [read(0, [gauge('requests_waiting', count)])]
 const gpuRead = (...all: readonly MadeSeries[]) => [read(0, all, { target: 'gpu' })]
 const busy = (ratio: number) => gpuRead(gauge('gpu_utilization', ratio))
@@ -18,6 +18,13 @@ ruleTable(
       evidence: { gpu_utilization_ratio: 0.99, requests_waiting: 7 },
       subject: gpuSubject,
     },
+    {
+      fails: 'while requests wait at one target and another cannot be read',
+      scene: { engine: waiting(7), other: [missed(0, 'timeout')], gpu: busy(0.99) },
+      summary: 'GPU 0 is 99 % busy while 7 requests wait',
+      evidence: { gpu_utilization_ratio: 0.99, requests_waiting: 7 },
+      subject: gpuSubject,
+    },
   ],
   [
     ['for a busy GPU that keeps up', { engine: waiting(0), gpu: busy(1) }, 'pass'],
@@ -29,79 +36,18 @@ ruleTable(
     ],
     ['for a queue in front of a GPU at rest', { engine: waiting(7), gpu: busy(0.1) }, 'pass'],
     ['while vLLM cannot be read', { engine: [missed(0, 'timeout')], gpu: busy(1) }, 'unknown'],
-    ['without GPUs', { engine: waiting(7) }],
-    ['when the GPUs cannot be read', { engine: waiting(7), gpu: [missed(0, 'timeout')] }],
-  ],
-)
-
-const planned = (share: number) => [read(0, [gauge('planned_gpu_memory_ratio', share)])]
-const held = (ratio: number) =>
-  gpuRead(gauge('gpu_memory_used', ratio * 80 * gib), gauge('gpu_memory_total', 80 * gib))
-
-ruleTable(
-  'VllmGpuMemoryHigh',
-  [
-    {
-      fails: 'above the threshold and above the plan of vLLM',
-      scene: { engine: planned(0.92), gpu: held(0.975) },
-      // 0.975 × 80 GiB; the plan of 0.92 and its slack of 0.02 allow 0.94.
-      summary: 'GPU 0 has 78.0 GiB of 80.0 GiB in use (98 %), vLLM planned 92 %',
-      evidence: {
-        gpu_memory_used_ratio: 0.975,
-        gpu_memory_used_bytes: 78 * gib,
-        planned_ratio: 0.92,
-      },
-      subject: gpuSubject,
-    },
-    {
-      fails: 'for a small plan only above the threshold itself',
-      scene: { engine: planned(0.5), gpu: held(0.9375) },
-      summary: 'GPU 0 has 75.0 GiB of 80.0 GiB in use (94 %), vLLM planned 50 %',
-      evidence: {
-        gpu_memory_used_ratio: 0.9375,
-        gpu_memory_used_bytes: 75 * gib,
-        planned_ratio: 0.5,
-      },
-      subject: gpuSubject,
-    },
-  ],
-  [
     [
-      'for the 92 % that vLLM’s cache_config_info planned',
-      { engine: planned(0.92), gpu: held(0.92) },
-      'pass',
-    ],
-    ['for graphs and buffers beside the plan', { engine: planned(0.92), gpu: held(0.935) }, 'pass'],
-    [
-      'below the threshold, though above the plan',
-      { engine: planned(0.5), gpu: held(0.75) },
-      'pass',
-    ],
-    [
-      'for two that share a card and fill what both planned',
-      { engine: planned(0.45), other: planned(0.5), gpu: held(0.95) },
-      'pass',
-    ],
-    [
-      'for a card on which other programs run',
-      {
-        engine: planned(0.92),
-        gpu: gpuRead(
-          gauge('gpu_memory_used', 79 * gib),
-          gauge('gpu_memory_total', 80 * gib),
-          stranger,
-        ),
-      },
-      'pass',
-    ],
-    ['where vLLM tells no plan', { engine: waiting(1), gpu: held(0.99) }, 'unknown'],
-    ['while vLLM loads', { engine: [missed(0, 'refused')], gpu: held(0.99) }, 'unknown'],
-    [
-      'where the card does not tell its memory',
-      { engine: planned(0.9), gpu: gpuRead(gauge('gpu_memory_used', 5)) },
+      'while one of two cannot be read and nothing waits at the other',
+      { engine: [missed(0, 'timeout')], other: waiting(0), gpu: busy(1) },
       'unknown',
     ],
-    ['without GPUs', { engine: planned(0.9) }],
+    [
+      'for a GPU at rest, whoever can be read',
+      { engine: [missed(0, 'timeout')], gpu: busy(0.1) },
+      'pass',
+    ],
+    ['without GPUs', { engine: waiting(7) }],
+    ['when the GPUs cannot be read', { engine: waiting(7), gpu: [missed(0, 'timeout')] }],
   ],
 )
 
@@ -150,5 +96,77 @@ ruleTable(
     ],
     ['when the program hangs', { gpu: [missed(0, 'timeout', { target: 'gpu' })] }, 'unknown'],
     ['without GPUs', {}],
+  ],
+)
+
+const throttled = (...reasons: readonly string[]) => [
+  gauge('gpu_info', 1),
+  ...['gpu_idle', 'sw_power_cap', 'hw_slowdown', 'hw_thermal_slowdown', 'sw_thermal_slowdown'].map(
+    (reason) => gauge('gpu_throttle', reasons.includes(reason) ? 1 : 0, { reason }),
+  ),
+]
+
+ruleTable(
+  'VllmGpuThrottled',
+  [
+    {
+      fails: 'for a GPU that its hardware slows down, and says how hot and how fast it is',
+      scene: {
+        gpu: gpuRead(
+          ...throttled('hw_slowdown', 'hw_thermal_slowdown'),
+          gauge('gpu_temperature', 92),
+          gauge('gpu_clock', 1.215e9, { clock: 'sm' }),
+          gauge('gpu_clock', 2.6e9, { clock: 'memory' }),
+        ),
+      },
+      summary:
+        'GPU 0 is slowed down: hw_slowdown, hw_thermal_slowdown, 92 °C, SM clock at 1215 MHz',
+      evidence: {
+        reasons: 'hw_slowdown, hw_thermal_slowdown',
+        gpu_temperature_celsius: 92,
+        gpu_sm_clock_hertz: 1.215e9,
+      },
+      subject: gpuSubject,
+    },
+    ...['hw_thermal_slowdown', 'hw_power_brake_slowdown', 'sw_thermal_slowdown'].map((reason) => ({
+      fails: `for ${reason}`,
+      scene: { gpu: gpuRead(gauge('gpu_info', 1), gauge('gpu_throttle', 1, { reason })) },
+      summary: `GPU 0 is slowed down: ${reason}`,
+      evidence: { reasons: reason },
+      subject: gpuSubject,
+    })),
+  ],
+  [
+    ['for a GPU at full speed', { gpu: gpuRead(...throttled()) }, 'pass'],
+    ['for one at rest', { gpu: gpuRead(...throttled('gpu_idle')) }, 'pass'],
+    ['for a power cap', { gpu: gpuRead(...throttled('sw_power_cap')) }, 'pass'],
+    ['where the driver gives no reasons', { gpu: gpuRead(gauge('gpu_info', 1)) }, 'unknown'],
+    ['while the GPUs cannot be read', { gpu: [missed(0, 'timeout', { target: 'gpu' })] }],
+    ['without GPUs', {}],
+  ],
+)
+
+const unseen = (code: CollectErrorCode) => [missed(0, code, { target: 'gpu', message: 'none' })]
+
+ruleTable(
+  'VllmNoGpu',
+  (['not_found', 'permission', 'driver_unavailable', 'library_mismatch', 'no_gpu'] as const).map(
+    (code) => ({
+      fails: `where GPUs are expected: ${code}`,
+      scene: { gpu: unseen(code) },
+      summary: 'no GPU can be seen: none',
+      evidence: { code, missed_in_a_row: 1 },
+      subject: { target: 'gpu' },
+    }),
+  ),
+  [
+    ['while GPUs are seen', { gpu: gpuRead(gauge('gpu_lost', 0)) }, 'pass'],
+    ['when all are lost, which VllmGpuLost tells', { gpu: gpuRead(gauge('gpu_lost', 1)) }, 'pass'],
+    ['when the program says that one is lost', { gpu: unseen('gpu_lost') }, 'pass'],
+    ['when the program hangs', { gpu: unseen('timeout') }, 'unknown'],
+    ['when it prints what nobody understands', { gpu: unseen('malformed') }, 'unknown'],
+    ['before the first attempt', { gpu: [] }, 'unknown'],
+    ['on a host that need not have any', { gpu: unseen('not_found'), gpuExpected: false }],
+    ['where GPUs are not read', {}],
   ],
 )
