@@ -19,7 +19,7 @@ const MAX_HEADER_BYTES = 16 * 1024
 // So much of an unwanted body is read to keep the connection; beyond it, closing is cheaper.
 const MAX_DRAINED_BYTES = 16 * 1024
 
-export interface GetRequest {
+export interface HttpRequest {
   /** Path below the origin, with the leading slash. */
   readonly path: string
   readonly headers: Readonly<Record<string, string>>
@@ -40,7 +40,7 @@ export interface HttpAnswer {
 }
 
 /** Plain HTTP GETs to one origin over a few kept connections. Nothing is ever followed or decoded. */
-export class HttpGet {
+export class HttpClient {
   readonly #origin: string
   readonly #pool: Pool
 
@@ -79,7 +79,7 @@ export class HttpGet {
    * - a body with a content encoding: rejects, since none was asked for
    * - `signal` aborts: rejects with its reason
    */
-  async get(request: GetRequest): Promise<HttpAnswer> {
+  async get(request: HttpRequest): Promise<HttpAnswer> {
     request.signal.throwIfAborted()
     const exchange = new Exchange(`${this.#origin}${request.path}`, request)
     this.#pool.dispatch(
@@ -121,7 +121,7 @@ export function expectOk(answer: HttpAnswer, url: string): HttpAnswer {
 class Exchange implements Dispatcher.DispatchHandler {
   readonly answer: Promise<HttpAnswer>
   readonly #url: string
-  readonly #request: GetRequest
+  readonly #request: HttpRequest
   readonly #timer: NodeJS.Timeout
   #resolve: (answer: HttpAnswer) => void = () => {}
   #reject: (error: unknown) => void = () => {}
@@ -130,7 +130,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   #head: Omit<HttpAnswer, 'body'> | undefined
   #drainedBytes = 0
 
-  constructor(url: string, request: GetRequest) {
+  constructor(url: string, request: HttpRequest) {
     this.#url = url
     this.#request = request
     this.answer = new Promise((resolve, reject) => {
