@@ -66,9 +66,10 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
     derived.set(one.target.name, found)
     return found
   }
-  const targets = watched.map((one) =>
-    describe(one, targetStatus, told, deriveOnce(one, engineSignals)),
-  )
+  const targets = watched.map((one) => ({
+    ...describe(one, targetStatus, told, deriveOnce(one, engineSignals)),
+    ...(input.settings.probing === true ? { probe: { last: one.target.probe } } : {}),
+  }))
   const gpus = gpu === undefined ? [] : describeGpus(gpu.target, alerts)
   const gpuSource =
     gpu === undefined
