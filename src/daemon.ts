@@ -2,6 +2,7 @@ import type { Clock } from './clock.ts'
 import type { Config } from './config/schema.ts'
 import { evaluate, type Subscription } from './evaluate.ts'
 import type { Log } from './log.ts'
+import { type Ambiguous, Prober } from './prober.ts'
 import { type Alert, alertKey, configure } from './rules/alert.ts'
 import { builtinRules } from './rules/builtin.ts'
 import type { Rule } from './rules/rule.ts'
@@ -60,6 +61,7 @@ export class Daemon {
   readonly #windows: Windows
   readonly #watches = new Map<string, Watch>()
   readonly #gpuMemories = new GpuMemories()
+  readonly #prober: Prober
   readonly #stop = new AbortController()
   #config: Config
   #judgement: Judgement
@@ -81,6 +83,16 @@ export class Daemon {
     this.#config = options.config
     this.#judgement = judgementOf(options.config)
     this.#windows = new Windows({ keepMs: this.#judgement.keepMs })
+    this.#prober = new Prober({
+      clock: options.clock,
+      log: options.log,
+      signal: this.#stop.signal,
+      record: (result) => {
+        this.#windows.recordProbe(result)
+        this.#wake()
+      },
+      fail: (error) => this.#fail(error),
+    })
     this.#evaluatedMs = options.clock.monotonicMs()
     this.broken = new Promise((_, reject) => {
       this.#fail = reject
@@ -114,6 +126,7 @@ export class Daemon {
       lastReloadSuccessful: () => this.#reloaded,
     })
     this.#watchAll()
+    await this.#prober.configure(config)
     this.#evaluating = this.#evaluateForEver().catch((error: unknown) => this.#fail(error))
   }
 
@@ -146,7 +159,7 @@ export class Daemon {
       this.#watches.delete(name)
       if (now?.origin !== watch.origin) this.#windows.forget(name)
     }
-    await Promise.all(stopped.map((watch) => watch.end()))
+    await Promise.all([...stopped.map((watch) => watch.end()), this.#prober.configure(config)])
     this.#watchAll()
     this.#reloaded = true
     this.#wake()
@@ -163,7 +176,8 @@ export class Daemon {
   async stop(): Promise<void> {
     this.#stop.abort()
     this.#nap.abort()
-    await Promise.all([...this.#watches.values()].map((watch) => watch.end()))
+    const ends = [...this.#watches.values()].map((watch) => watch.end())
+    await Promise.all([...ends, this.#prober.stop()])
     await this.#evaluating
     await this.#server?.close()
   }
@@ -228,11 +242,19 @@ export class Daemon {
     this.#evaluateCostMs = this.#evaluatedMs - atMs
     logTransitions(this.#log, before?.alerts ?? [], this.#snapshot.alerts)
     logThresholds(this.#log, before?.targets ?? [], this.#snapshot.targets)
+    this.#prober.follow(ambiguousIn(this.#snapshot))
   }
 
   #subscription(name: string): Subscription {
     return { name, staleAfterMs: this.#watches.get(name)?.staleAfterMs ?? 0 }
   }
+}
+
+function ambiguousIn({ probeWanted, targets }: Snapshot): readonly Ambiguous[] {
+  return probeWanted.map((name) => {
+    const model = targets.find((target) => target.name === name)?.models[0]
+    return { target: name, model }
+  })
 }
 
 function judgementOf(config: Config): Judgement {
@@ -247,6 +269,7 @@ function judgementOf(config: Config): Judgement {
       e2eLatencyThresholdSeconds: thresholds.e2eLatencyP99Seconds,
       queueTimeThresholdSeconds: thresholds.queueTimeP95Seconds,
       ttftThresholdSeconds: thresholds.ttftP99Seconds,
+      probing: config.probe.enabled,
     },
   }
 }
