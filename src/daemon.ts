@@ -2,7 +2,7 @@ import type { Clock } from './clock.ts'
 import type { Config } from './config/schema.ts'
 import { evaluate, type Subscription } from './evaluate.ts'
 import type { Log } from './log.ts'
-import { type Ambiguous, Prober } from './prober.ts'
+import { type Doubt, Prober } from './prober.ts'
 import { type Alert, alertKey, configure } from './rules/alert.ts'
 import { builtinRules } from './rules/builtin.ts'
 import type { Rule } from './rules/rule.ts'
@@ -242,7 +242,7 @@ export class Daemon {
     this.#evaluateCostMs = this.#evaluatedMs - atMs
     logTransitions(this.#log, before?.alerts ?? [], this.#snapshot.alerts)
     logThresholds(this.#log, before?.targets ?? [], this.#snapshot.targets)
-    this.#prober.follow(ambiguousIn(this.#snapshot))
+    this.#prober.follow(doubtIn(this.#snapshot))
   }
 
   #subscription(name: string): Subscription {
@@ -250,11 +250,12 @@ export class Daemon {
   }
 }
 
-function ambiguousIn({ probeWanted, targets }: Snapshot): readonly Ambiguous[] {
-  return probeWanted.map((name) => {
-    const model = targets.find((target) => target.name === name)?.models[0]
-    return { target: name, model }
-  })
+function doubtIn({ probeWanted, probeKept, targets }: Snapshot): Doubt {
+  const ambiguous = probeWanted.map((name) => ({
+    target: name,
+    model: targets.find((target) => target.name === name)?.models[0],
+  }))
+  return { ambiguous, kept: probeKept }
 }
 
 function judgementOf(config: Config): Judgement {

@@ -87,6 +87,7 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
     probeWanted: watched.flatMap(({ target, stall }) =>
       stall?.wantsProbe === true ? [target.name] : [],
     ),
+    probeKept: watched.flatMap(({ target, stall }) => (stall === undefined ? [] : [target.name])),
     diagnosis: diagnose({
       atMs,
       targets,

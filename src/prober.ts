@@ -15,6 +15,13 @@ export interface Ambiguous {
   readonly model: string | undefined
 }
 
+/** What an evaluation says of probes. */
+export interface Doubt {
+  readonly ambiguous: readonly Ambiguous[]
+  /** Targets of which nothing is seen to progress, ambiguous or not. */
+  readonly kept: readonly string[]
+}
+
 /** What asks one target for a token. */
 export type Asker = Pick<CompletionProbe, 'ask' | 'close'>
 
@@ -43,8 +50,9 @@ interface Probed {
 
 /**
  * Asks engines for one token while nothing else decides about them: at most once in an interval and one at a
- * time for each target. A target that is no longer ambiguous, because requests progress again, is asked no
- * longer: the request under way is withdrawn, which frees its place in the batch, and says nothing.
+ * time for each target. Once requests of a target are seen to progress, the request under way is withdrawn,
+ * which frees its place in the batch, and says nothing. It is kept while nothing progresses, though the target
+ * may not be ambiguous any more: the request that hangs may be what proves the hang.
  */
 export class Prober {
   readonly #options: ProberOptions
@@ -73,14 +81,17 @@ export class Prober {
     await Promise.all(left.map(([, probed]) => this.#end(probed)))
   }
 
-  /** Takes in which targets are ambiguous now: probes those that are due, and withdraws all others. */
-  follow(ambiguous: readonly Ambiguous[]): void {
+  /** Takes in what is in doubt now: probes what is due, and withdraws what is no longer of use. */
+  follow({ ambiguous, kept }: Doubt): void {
     if (this.#options.signal.aborted) return
     const nowMs = this.#options.clock.monotonicMs()
     const models = new Map(ambiguous.map(({ target, model }) => [target, model]))
     for (const [name, probed] of this.#probed) {
-      if (!models.has(name)) probed.running?.withdrawal.abort()
-      else if (probed.running === undefined && nowMs - probed.startedMs >= this.#intervalMs) {
+      const { running, startedMs } = probed
+      const isAmbiguous = models.has(name)
+      if (running !== undefined) {
+        if (!isAmbiguous && !kept.includes(name)) running.withdrawal.abort()
+      } else if (isAmbiguous && nowMs - startedMs >= this.#intervalMs) {
         this.#begin(name, probed, models.get(name))
       }
     }

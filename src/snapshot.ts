@@ -91,6 +91,8 @@ export interface Snapshot {
   readonly gpuSource: TargetSnapshot | undefined
   /** Targets of which only a probe could tell whether they serve. */
   readonly probeWanted: readonly string[]
+  /** Targets of which nothing is seen to progress, so that a probe under way still has something to say. */
+  readonly probeKept: readonly string[]
   /** What is the matter, the gravest first. */
   readonly diagnosis: readonly Finding[]
   /** Every alert that is pending or firing, held back or not. */

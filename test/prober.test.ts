@@ -53,6 +53,8 @@ interface World {
   readonly ending: AbortController
   /** Says which targets are ambiguous; all serve the model `m`. */
   readonly follow: (...targets: readonly string[]) => Promise<void>
+  /** Says that nothing is ambiguous, and of which targets nothing progresses. */
+  readonly keep: (...targets: readonly string[]) => Promise<void>
 }
 
 const worlds: World[] = []
@@ -102,10 +104,14 @@ async function worldOf(config: Part = configOf(), stubborn = false): Promise<Wor
   })
   await prober.configure(config)
   const follow = async (...targets: readonly string[]) => {
-    prober.follow(targets.map((target) => ({ target, model: 'm' })))
+    prober.follow({ ambiguous: targets.map((target) => ({ target, model: 'm' })), kept: targets })
     await clock.settle()
   }
-  const world = { prober, clock, asked, results, lines, failures, closed, ending, follow }
+  const keep = async (...kept: readonly string[]) => {
+    prober.follow({ ambiguous: [], kept })
+    await clock.settle()
+  }
+  const world = { prober, clock, asked, results, lines, failures, closed, ending, follow, keep }
   worlds.push(world)
   return world
 }
@@ -182,6 +188,21 @@ describe('a prober', () => {
       [true, false],
     )
     assert.deepEqual([world.results, world.lines, world.failures], [[], [], []])
+  })
+
+  it('keeps a probe while nothing progresses, though the hang is certain by now, and begins none', async () => {
+    const world = await worldOf(configOf({ intervalMs: 10 * second }))
+    await world.follow('a')
+    await world.keep('a', 'b')
+    assert.equal(world.asked[0]?.signal.aborted, false)
+    await world.clock.advance(20 * second)
+    await world.asked[0]?.end({ kind: 'unanswered', code: 'timeout' })
+    await world.keep('a', 'b')
+    assert.deepEqual(begun(world), ['a@0'])
+    assert.deepEqual(
+      world.results.map(({ kind }) => kind),
+      ['unanswered'],
+    )
   })
 
   it('does not record an answer that comes after the withdrawal', async () => {

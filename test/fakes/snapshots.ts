@@ -23,6 +23,7 @@ export function snapshotOf(given: Partial<Snapshot> = {}): Snapshot {
     gpus: [],
     gpuSource: undefined,
     probeWanted: [],
+    probeKept: [],
     diagnosis: [],
     alerts: [],
     measured: [],
