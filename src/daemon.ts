@@ -34,6 +34,8 @@ export interface DaemonOptions {
   readonly reload: () => Promise<void>
   /** Where to listen in place of what the configuration says; port 0 lets the system choose. */
   readonly listen?: readonly Pick<ListenAddress, 'host' | 'port'>[]
+  /** Where the host's memory is read: `/proc`, but for simulated processes a folder of theirs. Unset: it is not. */
+  readonly procRoot?: string | undefined
 }
 
 /**
@@ -147,7 +149,7 @@ export class Daemon {
     this.#judgement = judgementOf(config)
     this.#windows.keep(this.#judgement.keepMs)
     this.#log.level = config.log.level
-    const wanted = watchesOf(config, this.#gpuMemories)
+    const wanted = this.#wanted(config)
     const stopped: Watch[] = []
     for (const [name, watch] of this.#watches) {
       const now = wanted.get(name)
@@ -185,7 +187,7 @@ export class Daemon {
   /** Begins to watch what the configuration names and nobody watches yet. */
   #watchAll(): void {
     if (this.#stop.signal.aborted) return
-    for (const [name, wanted] of watchesOf(this.#config, this.#gpuMemories)) {
+    for (const [name, wanted] of this.#wanted(this.#config)) {
       if (this.#watches.has(name)) continue
       const log = this.#log.child({ target: name })
       const watch = new Watch(wanted, {
@@ -203,6 +205,10 @@ export class Daemon {
       this.#watches.set(name, watch)
       watch.done.catch((error: unknown) => this.#fail(error))
     }
+  }
+
+  #wanted(config: Config): ReturnType<typeof watchesOf> {
+    return watchesOf(config, this.#gpuMemories, this.#options.procRoot)
   }
 
   #wake(): void {
