@@ -120,8 +120,9 @@ async function demo(
       ...line.flags,
     ]
     const config = await loadConfig({ flags })
-    // Without a root for /proc: the pids are made up, and may be those of other processes here.
     return await operate(config, async () => config, {
+      // The pids are made up, and may be those of other processes in the real one.
+      procRoot: running.procRoot,
       onReady: ([url = '']) => process.stdout.write(`${running.banner(url)}\n`),
     })
   } finally {
@@ -135,7 +136,7 @@ async function operate(
   { config, warnings }: Loaded,
   read: () => Promise<Loaded>,
   how: {
-    readonly procRoot?: string
+    readonly procRoot: string
     readonly onReady?: (urls: readonly string[]) => void
   },
 ): Promise<number> {
