@@ -2,6 +2,7 @@ import type { Clock } from './clock.ts'
 import type { Config } from './config/schema.ts'
 import { evaluate, type Subscription } from './evaluate.ts'
 import type { Log } from './log.ts'
+import { type Doubt, Prober } from './prober.ts'
 import { type Alert, alertKey, configure } from './rules/alert.ts'
 import { builtinRules } from './rules/builtin.ts'
 import type { Rule } from './rules/rule.ts'
@@ -33,6 +34,8 @@ export interface DaemonOptions {
   readonly reload: () => Promise<void>
   /** Where to listen in place of what the configuration says; port 0 lets the system choose. */
   readonly listen?: readonly Pick<ListenAddress, 'host' | 'port'>[]
+  /** Where the host's memory is read: `/proc`, but for simulated processes a folder of theirs. Unset: it is not. */
+  readonly procRoot?: string | undefined
 }
 
 /**
@@ -60,6 +63,7 @@ export class Daemon {
   readonly #windows: Windows
   readonly #watches = new Map<string, Watch>()
   readonly #gpuMemories = new GpuMemories()
+  readonly #prober: Prober
   readonly #stop = new AbortController()
   #config: Config
   #judgement: Judgement
@@ -81,6 +85,16 @@ export class Daemon {
     this.#config = options.config
     this.#judgement = judgementOf(options.config)
     this.#windows = new Windows({ keepMs: this.#judgement.keepMs })
+    this.#prober = new Prober({
+      clock: options.clock,
+      log: options.log,
+      signal: this.#stop.signal,
+      record: (result) => {
+        this.#windows.recordProbe(result)
+        this.#wake()
+      },
+      fail: (error) => this.#fail(error),
+    })
     this.#evaluatedMs = options.clock.monotonicMs()
     this.broken = new Promise((_, reject) => {
       this.#fail = reject
@@ -114,6 +128,7 @@ export class Daemon {
       lastReloadSuccessful: () => this.#reloaded,
     })
     this.#watchAll()
+    await this.#prober.configure(config)
     this.#evaluating = this.#evaluateForEver().catch((error: unknown) => this.#fail(error))
   }
 
@@ -134,7 +149,7 @@ export class Daemon {
     this.#judgement = judgementOf(config)
     this.#windows.keep(this.#judgement.keepMs)
     this.#log.level = config.log.level
-    const wanted = watchesOf(config, this.#gpuMemories)
+    const wanted = this.#wanted(config)
     const stopped: Watch[] = []
     for (const [name, watch] of this.#watches) {
       const now = wanted.get(name)
@@ -146,7 +161,7 @@ export class Daemon {
       this.#watches.delete(name)
       if (now?.origin !== watch.origin) this.#windows.forget(name)
     }
-    await Promise.all(stopped.map((watch) => watch.end()))
+    await Promise.all([...stopped.map((watch) => watch.end()), this.#prober.configure(config)])
     this.#watchAll()
     this.#reloaded = true
     this.#wake()
@@ -163,7 +178,8 @@ export class Daemon {
   async stop(): Promise<void> {
     this.#stop.abort()
     this.#nap.abort()
-    await Promise.all([...this.#watches.values()].map((watch) => watch.end()))
+    const ends = [...this.#watches.values()].map((watch) => watch.end())
+    await Promise.all([...ends, this.#prober.stop()])
     await this.#evaluating
     await this.#server?.close()
   }
@@ -171,7 +187,7 @@ export class Daemon {
   /** Begins to watch what the configuration names and nobody watches yet. */
   #watchAll(): void {
     if (this.#stop.signal.aborted) return
-    for (const [name, wanted] of watchesOf(this.#config, this.#gpuMemories)) {
+    for (const [name, wanted] of this.#wanted(this.#config)) {
       if (this.#watches.has(name)) continue
       const log = this.#log.child({ target: name })
       const watch = new Watch(wanted, {
@@ -189,6 +205,10 @@ export class Daemon {
       this.#watches.set(name, watch)
       watch.done.catch((error: unknown) => this.#fail(error))
     }
+  }
+
+  #wanted(config: Config): ReturnType<typeof watchesOf> {
+    return watchesOf(config, this.#gpuMemories, this.#options.procRoot)
   }
 
   #wake(): void {
@@ -228,11 +248,20 @@ export class Daemon {
     this.#evaluateCostMs = this.#evaluatedMs - atMs
     logTransitions(this.#log, before?.alerts ?? [], this.#snapshot.alerts)
     logThresholds(this.#log, before?.targets ?? [], this.#snapshot.targets)
+    this.#prober.follow(doubtIn(this.#snapshot))
   }
 
   #subscription(name: string): Subscription {
     return { name, staleAfterMs: this.#watches.get(name)?.staleAfterMs ?? 0 }
   }
+}
+
+function doubtIn({ probeWanted, probeKept, targets }: Snapshot): Doubt {
+  const ambiguous = probeWanted.map((name) => ({
+    target: name,
+    model: targets.find((target) => target.name === name)?.models[0],
+  }))
+  return { ambiguous, kept: probeKept }
 }
 
 function judgementOf(config: Config): Judgement {
@@ -247,6 +276,7 @@ function judgementOf(config: Config): Judgement {
       e2eLatencyThresholdSeconds: thresholds.e2eLatencyP99Seconds,
       queueTimeThresholdSeconds: thresholds.queueTimeP95Seconds,
       ttftThresholdSeconds: thresholds.ttftP99Seconds,
+      probing: config.probe.enabled,
     },
   }
 }

@@ -67,9 +67,10 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
     derived.set(one.target.name, found)
     return found
   }
-  const targets = watched.map((one) =>
-    describe(one, targetStatus, told, deriveOnce(one, engineSignals)),
-  )
+  const targets = watched.map((one) => ({
+    ...describe(one, targetStatus, told, deriveOnce(one, engineSignals)),
+    ...(input.settings.probing === true ? { probe: { last: one.target.probe } } : {}),
+  }))
   const gpus = gpu === undefined ? [] : describeGpus(gpu.target, alerts)
   const gpuSource =
     gpu === undefined
@@ -87,6 +88,7 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
     probeWanted: watched.flatMap(({ target, stall }) =>
       stall?.wantsProbe === true ? [target.name] : [],
     ),
+    probeKept: watched.flatMap(({ target, stall }) => (stall === undefined ? [] : [target.name])),
     diagnosis: diagnose({
       atMs,
       targets,

@@ -18,8 +18,8 @@ export interface Instrument {
     | 'other'
   /** How series that differ only in labels not kept become one. Counters and histograms always add. */
   readonly merge: 'sum' | 'max'
-  /** What a measurement of it speaks of: a model of a target, the target as a whole, or one GPU. */
-  readonly of: 'model' | 'target' | 'gpu'
+  /** What a measurement of it speaks of: a model of a target, the target as a whole, one GPU, or their host. */
+  readonly of: 'model' | 'target' | 'gpu' | 'host'
   /** Labels kept beyond those of its subject. */
   readonly by: readonly string[]
   /** Its values over a long time are kept, for what only time can tell; of gauges alone. */
@@ -174,6 +174,17 @@ export const instruments = {
     of: 'gpu',
     by: ['pid', 'process'],
     history: true,
+  }),
+
+  host_process_memory: gauge('bytes', 'Resident host memory of a process that is on a GPU.', {
+    of: 'host',
+    by: ['pid', 'process'],
+    merge: 'max',
+  }),
+  host_memory_total: gauge('bytes', 'Memory of the host.', { of: 'host', merge: 'max' }),
+  host_memory_available: gauge('bytes', 'Memory that the host could still give to processes.', {
+    of: 'host',
+    merge: 'max',
   }),
 } as const satisfies Record<string, Instrument>
 

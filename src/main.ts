@@ -80,7 +80,7 @@ async function checkConfig(
 
 async function serve(line: CommandLine, path: string | undefined): Promise<number> {
   const first = await load(line, path)
-  return await operate(first, async () => await load(line, path))
+  return await operate(first, async () => await load(line, path), { procRoot: '/proc' })
 }
 
 async function demo(
@@ -120,11 +120,11 @@ async function demo(
       ...line.flags,
     ]
     const config = await loadConfig({ flags })
-    return await operate(
-      config,
-      async () => config,
-      ([url = '']) => process.stdout.write(`${running.banner(url)}\n`),
-    )
+    return await operate(config, async () => config, {
+      // The pids are made up, and may be those of other processes in the real one.
+      procRoot: running.procRoot,
+      onReady: ([url = '']) => process.stdout.write(`${running.banner(url)}\n`),
+    })
   } finally {
     ending.abort()
     await running.stop()
@@ -135,7 +135,10 @@ async function demo(
 async function operate(
   { config, warnings }: Loaded,
   read: () => Promise<Loaded>,
-  onReady: (urls: readonly string[]) => void = () => {},
+  how: {
+    readonly procRoot: string
+    readonly onReady?: (urls: readonly string[]) => void
+  },
 ): Promise<number> {
   const { log, flush } = createLogger(config.log)
   for (const warning of warnings) log.warn({ warning }, 'configuration deserves a look')
@@ -155,6 +158,7 @@ async function operate(
     clock: systemClock,
     about: { version, revision, nodeVersion: process.version },
     reload: () => reloader.reload(),
+    procRoot: how.procRoot,
   })
   const reloader = new Reloader({ log, notifier, read, started })
   const signalled = heed(reloader)
@@ -164,7 +168,7 @@ async function operate(
     notifier.ready()
     const { urls } = daemon
     log.info({ urls, version, targets: config.targets.map(({ name }) => name) }, 'daemon is up')
-    onReady(urls)
+    how.onReady?.(urls)
     const signal = await Promise.race([signalled, daemon.broken])
     log.info({ signal }, 'daemon is stopping')
   } catch (err) {

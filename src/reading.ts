@@ -64,6 +64,28 @@ export type HealthProbe =
   | { readonly kind: 'answered'; readonly status: number; readonly tookMs: number }
   | { readonly kind: 'unanswered'; readonly code: CollectErrorCode; readonly tookMs: number }
 
+/**
+ * What a completion of one token, asked because the evidence did not decide, said of an engine.
+ *
+ * - `answered`: a completion came, so the engine works
+ * - `failed`: the server answered with an error of its own, 5xx
+ * - `unanswered`: no whole answer came in time, or the connection was refused or reset
+ * - `inconclusive`: nothing is proven, as when the server refuses the request (4xx) or knows no model
+ */
+export type ProbeOutcome =
+  | { readonly kind: 'answered' }
+  | { readonly kind: 'failed'; readonly status: number }
+  | { readonly kind: 'unanswered'; readonly code: CollectErrorCode }
+  | { readonly kind: 'inconclusive'; readonly reason: string }
+
+/** What became of a probe, and when. Times are monotonic; `atMs` is its end. */
+export type ProbeResult = ProbeOutcome & {
+  readonly target: string
+  readonly startMs: number
+  readonly atMs: number
+  readonly tookMs: number
+}
+
 /** What one collection yielded, or why it yielded nothing. `atMs` is monotonic, taken when it ended. */
 export type Attempt = {
   readonly target: string
@@ -83,21 +105,4 @@ export type Attempt = {
       /** For code `limit`: which of our limits the page was beyond. */
       readonly limit?: LimitName | undefined
     }
-)
-
-/** What became of a probe: one completion of one token, asked because the evidence did not decide. */
-export type ProbeResult = {
-  readonly target: string
-  /** Monotonic, when it was sent and when it ended. */
-  readonly startMs: number
-  readonly atMs: number
-  readonly tookMs: number
-} & (
-  | { readonly kind: 'answered' }
-  /** The server answered 5xx. */
-  | { readonly kind: 'failed'; readonly status: number }
-  /** No whole answer came. */
-  | { readonly kind: 'unanswered'; readonly code: CollectErrorCode }
-  /** It proves nothing: 4xx, no model known, no completion. */
-  | { readonly kind: 'inconclusive'; readonly reason: string }
 )

@@ -1,5 +1,5 @@
 import type { Finding } from './diagnosis/finding.ts'
-import type { HealthProbe } from './reading.ts'
+import type { HealthProbe, ProbeResult } from './reading.ts'
 import type { Alert } from './rules/alert.ts'
 import type { HealthStatus, TargetState } from './rules/health.ts'
 import type { Subject } from './rules/rule.ts'
@@ -30,6 +30,8 @@ export interface TargetSnapshot {
   readonly lastFailure: { readonly code: string; readonly message: string } | undefined
   /** How the target's own health endpoint last answered. */
   readonly health: HealthProbe | undefined
+  /** What came of the last probe; left out where engines are not probed. */
+  readonly probe?: { readonly last: ProbeResult | undefined }
   /** The firing alerts that speak of this target. */
   readonly reasons: readonly Alert[]
   /** Alerts of it that are held back, because another one tells the cause. */
@@ -89,6 +91,8 @@ export interface Snapshot {
   readonly gpuSource: TargetSnapshot | undefined
   /** Targets of which only a probe could tell whether they serve. */
   readonly probeWanted: readonly string[]
+  /** Targets of which nothing is seen to progress, so that a probe under way still has something to say. */
+  readonly probeKept: readonly string[]
   /** What is the matter, the gravest first. */
   readonly diagnosis: readonly Finding[]
   /** Every alert that is pending or firing, held back or not. */

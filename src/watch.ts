@@ -105,9 +105,14 @@ export class Watch {
 
 /**
  * Every source that `config` asks for, by the name of its target. `gpuMemories` are those of the daemon, so
- * that GPUs keep their index under every configuration that it is ever given.
+ * that GPUs keep their index under every configuration that it is ever given. At `procRoot` the memory of the
+ * host is read; without it, it is not.
  */
-export function watchesOf(config: Config, gpuMemories: GpuMemories): ReadonlyMap<string, Wanted> {
+export function watchesOf(
+  config: Config,
+  gpuMemories: GpuMemories,
+  procRoot?: string | undefined,
+): ReadonlyMap<string, Wanted> {
   const wanted = new Map<string, Wanted>()
   const { targets, scrape, gpu } = config
   for (const [index, target] of targets.entries()) {
@@ -133,7 +138,7 @@ export function watchesOf(config: Config, gpuMemories: GpuMemories): ReadonlyMap
       maxOverhead: scrape.maxOverhead > 0 ? gpuMaxOverhead : 0,
       quietWhenAbsent: gpu.enabled === 'auto',
     },
-    open: () => openGpus(config, gpuMemories),
+    open: () => openGpus(config, gpuMemories, procRoot),
   })
   return wanted
 }
@@ -150,8 +155,8 @@ function openEngine(target: TargetConfig, { scrape }: Config, clock: Clock): Sou
   })
 }
 
-function openGpus({ gpu }: Config, gpuMemories: GpuMemories): Source {
+function openGpus({ gpu }: Config, gpuMemories: GpuMemories, procRoot: string | undefined): Source {
   const memory = gpuMemories.of(gpu.command)
-  const { kind, collect } = createNvidiaSmi({ ...gpu, memory })
+  const { kind, collect } = createNvidiaSmi({ ...gpu, memory, procRoot })
   return { target: gpuTargetName, kind, collect, newLife: () => {}, close: async () => {} }
 }

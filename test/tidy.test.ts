@@ -47,6 +47,12 @@ const table: Readonly<Record<string, Unit>> = {
     packages: [],
     node: [],
   },
+  'prober.ts': {
+    kind: 'edge',
+    units: ['config', 'sources', 'log.ts', ...leaves],
+    packages: [],
+    node: [],
+  },
   'reload.ts': {
     kind: 'edge',
     units: ['config', 'daemon.ts', 'log.ts', 'notify.ts', ...leaves],

@@ -22,7 +22,7 @@ export function effectiveConfig(config: Config): string {
 }
 
 function toFile(config: Config): WholeFile {
-  const { scrape, gpu, thresholds, web, log } = config
+  const { scrape, gpu, thresholds, probe, web, log } = config
   return {
     targets: config.targets.map(toTarget),
     scrape: {
@@ -56,6 +56,13 @@ function toFile(config: Config): WholeFile {
         return settings === undefined ? [] : [[name, toAlert(settings)]]
       }),
     ),
+    probe: {
+      enabled: probe.enabled,
+      interval: formatDuration(probe.intervalMs),
+      timeout: formatDuration(probe.timeoutMs),
+      model: probe.model,
+      prompt: probe.prompt,
+    },
     web: { listen: web.listen.map(({ text }) => text), enable_lifecycle: web.enableLifecycle },
     log: { level: log.level, format: log.format },
   }

@@ -5,6 +5,7 @@ import {
   type Thresholds,
   thresholdsSchema,
 } from '../rules/settings.ts'
+import { type ProbeConfig, probeSchema } from '../sources/probe-settings.ts'
 import {
   defaultTargets,
   type GpuConfig,
@@ -37,6 +38,7 @@ export interface Config {
   readonly gpu: GpuConfig
   readonly thresholds: Thresholds
   readonly alerts: AlertsConfig
+  readonly probe: ProbeConfig
   readonly web: WebConfig
   readonly log: LogConfig
 }
@@ -93,6 +95,9 @@ export const configSchema = z
     gpu: gpuSchema.prefault({}).describe('How the GPUs are read.'),
     thresholds: thresholdsSchema.prefault({}).describe('What the alert rules compare with.'),
     alerts: alertsSchema.prefault({}).describe('Changes to single alerts, by name.'),
+    probe: probeSchema
+      .prefault({})
+      .describe('How an engine is asked for a token when the evidence about it does not decide.'),
     web: webSchema.prefault({}).describe('What is served, and where.'),
     log: logSchema.prefault({}).describe('How the daemon speaks of itself.'),
   })
@@ -108,6 +113,7 @@ export const configSchema = z
       gpu: file.gpu,
       thresholds: file.thresholds,
       alerts: file.alerts,
+      probe: file.probe,
       web: file.web,
       log: file.log,
     }),

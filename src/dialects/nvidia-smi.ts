@@ -11,6 +11,31 @@ export interface GpuReadingOptions {
   readonly lostBusIds: readonly string[]
   /** What the program said beside the document. */
   readonly remarks: readonly string[]
+  /** What is known of the host's memory; absent where nobody asked. */
+  readonly host?: HostMemory | undefined
+}
+
+/** What the kernel tells of the memory of the host, in bytes. What it does not tell is `undefined`. */
+export interface HostMemory {
+  readonly totalBytes: number | undefined
+  readonly availableBytes: number | undefined
+  /** Of the processes on the GPUs those that could be read, each once. */
+  readonly processes: readonly HostProcess[]
+  /** Why there is less than was asked for. */
+  readonly note: string | undefined
+}
+
+export interface HostProcess {
+  readonly pid: number
+  /** The program's base name. */
+  readonly process: string
+  readonly residentBytes: number
+}
+
+/** A process that a document lists, and the name it goes by there. */
+export interface ListedProcess {
+  readonly pid: number
+  readonly name: string
 }
 
 const maxProcesses = 64
@@ -60,12 +85,14 @@ export function toReading(
   if (leftOut > 0) page.hit('series', leftOut)
   const kept = options.processes ? keptProcesses(seats, page) : new Set<HeldMemory>()
   const entries = seats.map((seat) => describeSeat(seat, document, kept, page))
+  if (options.host !== undefined) describeHost(options.host, page)
   const attached = document.attachedGpus
   const explained = Math.max(seats.length, document.gpus.length)
   const counted =
     attached !== undefined && attached > explained
       ? [`the driver counts ${attached} GPUs, its document lists ${document.gpus.length}`]
       : []
+  const noted = options.host?.note === undefined ? [] : [options.host.note]
   // Windows remember series by the identity of this array, so an unchanged page must keep it.
   const channels = sameChannels(roster.channels, page.channels) ? roster.channels : page.channels
   return {
@@ -77,9 +104,32 @@ export function toReading(
       capabilities: new Set(),
       malformedLines: document.unusableValues,
       limitHits: page.limitHits,
-      notes: [...options.remarks, ...notes, ...counted].slice(0, maxNotes),
+      notes: [...options.remarks, ...notes, ...counted, ...noted].slice(0, maxNotes),
     },
     roster: { entries, channels },
+  }
+}
+
+/** The processes that a document lists, each once, those that hold the most device memory first: at most 64. */
+export function listedProcesses(document: GpuDocument): readonly ListedProcess[] {
+  const byPid = new Map<number, ListedProcess & { readonly bytes: number }>()
+  for (const { pid, name, memoryUsedBytes = 0 } of document.gpus.flatMap((gpu) => gpu.processes)) {
+    const known = byPid.get(pid)
+    const bytes = (known?.bytes ?? 0) + memoryUsedBytes
+    byPid.set(pid, { pid, name: known?.name || name, bytes })
+  }
+  return [...byPid.values()]
+    .sort((a, b) => b.bytes - a.bytes || a.pid - b.pid)
+    .slice(0, maxProcesses)
+    .map(({ pid, name }) => ({ pid, name }))
+}
+
+/** A process stands here once, on however many GPUs it is: its memory is that of the host. */
+function describeHost(host: HostMemory, page: Page): void {
+  page.putOfHost('host_memory_total', host.totalBytes, {})
+  page.putOfHost('host_memory_available', host.availableBytes, {})
+  for (const { pid, process, residentBytes } of host.processes.toSorted((a, b) => a.pid - b.pid)) {
+    page.putOfHost('host_process_memory', residentBytes, { pid: String(pid), process })
   }
 }
 
@@ -228,17 +278,28 @@ class Page {
   readonly #hits = new Map<LimitName, number>()
 
   put(entry: RosterEntry, instrument: GaugeId, value: number | undefined, by: Labels): void {
+    const subject = { gpu: String(entry.index), uuid: entry.uuid }
+    const group = entry.uuid === '' ? entry.busKey : entry.uuid
+    this.#put(instrument, value, { labels: { ...subject, ...by }, group })
+  }
+
+  putOfHost(instrument: GaugeId, value: number | undefined, labels: Labels): void {
+    this.#put(instrument, value, { labels, group: 'host' })
+  }
+
+  #put(
+    instrument: GaugeId,
+    value: number | undefined,
+    place: Pick<Channel, 'labels' | 'group'>,
+  ): void {
     if (value === undefined) return
-    const labels: Record<string, string> = {
-      gpu: String(entry.index),
-      uuid: this.#limited(entry.uuid),
-    }
-    for (const [name, text] of Object.entries(by)) labels[name] = this.#limited(text)
+    const labels: Record<string, string> = {}
+    for (const [name, text] of Object.entries(place.labels)) labels[name] = this.#limited(text)
     this.channels.push({
       instrument,
       key: `${instrument}${JSON.stringify(labels)}`,
       labels,
-      group: entry.uuid === '' ? entry.busKey : entry.uuid,
+      group: place.group,
       offset: this.values.length,
     })
     this.values.push(value)

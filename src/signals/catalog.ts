@@ -4,7 +4,7 @@ import { gpuSignals } from './gpu.ts'
 import { latencySignals } from './latency.ts'
 import { saturationSignals } from './saturation.ts'
 import { trafficSignals } from './traffic.ts'
-import { watchingSignals } from './watching.ts'
+import { probingSignals, watchingSignals } from './watching.ts'
 
 /** Everything derived from an engine, in the order of the four golden signals, then of the watching. */
 export const engineSignals: readonly Signal[] = [
@@ -13,6 +13,7 @@ export const engineSignals: readonly Signal[] = [
   ...errorSignals,
   ...saturationSignals,
   ...watchingSignals,
+  ...probingSignals,
 ]
 
 /** Everything derived from the GPU source. */

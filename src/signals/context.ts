@@ -12,6 +12,8 @@ export interface SignalSettings {
   readonly queueTimeThresholdSeconds: number
   /** 0: no threshold, and no series for it. */
   readonly ttftThresholdSeconds: number
+  /** Engines are probed where the evidence does not decide; unset: nothing is published of probes. */
+  readonly probing?: boolean
 }
 
 /** One target at one instant, as signals see it. */

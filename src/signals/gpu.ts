@@ -3,7 +3,9 @@ import { entry, type Signal } from './context.ts'
 import { type Family, measured } from './signal.ts'
 
 /** What each GPU instrument is published as. */
-const names: Readonly<Partial<Record<GaugeId, { name: string; type?: 'counter' }>>> = {
+const names: Readonly<
+  Partial<Record<GaugeId, { name: string; type?: 'counter'; apiOnly?: true }>>
+> = {
   gpu_info: { name: 'gpu_info' },
   gpu_utilization: { name: 'gpu_utilization_ratio' },
   gpu_memory_activity: { name: 'gpu_memory_activity_ratio' },
@@ -26,12 +28,18 @@ const names: Readonly<Partial<Record<GaugeId, { name: string; type?: 'counter' }
   gpu_mig_memory_used: { name: 'gpu_mig_memory_used_bytes' },
   gpu_mig_memory_total: { name: 'gpu_mig_memory_total_bytes' },
   gpu_process_memory_used: { name: 'gpu_process_memory_used_bytes' },
+  // Others publish these of every host; here they are evidence.
+  host_process_memory: { name: 'host_process_memory_bytes', apiOnly: true },
+  host_memory_total: { name: 'host_memory_total_bytes', apiOnly: true },
+  host_memory_available: { name: 'host_memory_available_bytes', apiOnly: true },
 }
 
 function familyOf(id: GaugeId): Family | undefined {
   const named = names[id]
   if (named === undefined) return undefined
-  return { name: named.name, type: named.type ?? 'gauge', help: instruments[id].help }
+  const { name, type = 'gauge', apiOnly } = named
+  const help = instruments[id].help
+  return apiOnly === undefined ? { name, type, help } : { name, type, help, apiOnly }
 }
 
 const usedRatio: Family = {
@@ -48,7 +56,10 @@ export const gpuSignals: readonly Signal[] = [
     measure({ target }) {
       return target.gauges.flatMap(({ instrument, labels, value }) => {
         const family = familyOf(instrument)
-        return family === undefined ? [] : [entry(family, labels, measured(value))]
+        if (family === undefined) return []
+        const isOfHost = instruments[instrument].of === 'host'
+        const all = isOfHost ? { target: target.name, ...labels } : labels
+        return [entry(family, all, measured(value))]
       })
     },
   },

@@ -5,7 +5,7 @@ import type { SignalSettings } from './context.ts'
 /** Which threshold each histogram is compared with: the setting that holds it, its key in the configuration. */
 const compared: readonly {
   readonly id: HistogramId
-  readonly setting: Exclude<keyof SignalSettings, 'windowsMs' | 'quantiles'>
+  readonly setting: keyof SignalSettings & `${string}Seconds`
   readonly key: string
 }[] = [
   { id: 'e2e_latency', setting: 'e2eLatencyThresholdSeconds', key: 'thresholds.e2e_latency_p99' },

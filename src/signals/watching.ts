@@ -41,6 +41,24 @@ export const watchingSignals: readonly Signal[] = [
   ),
 ]
 
+/** In the order of what they say of the engine. */
+const probeOutcomes = ['answered', 'failed', 'unanswered', 'inconclusive'] as const
+
+/** How often an engine was probed, where it may be: of each outcome there is a count from the start. */
+export const probingSignals: readonly Signal[] = [
+  each(
+    'probes_total',
+    'Completions of one token asked for because the evidence did not decide, by what came of them.',
+    'outcome',
+    ({ target: { tally }, settings }) =>
+      new Map(
+        settings.probing === true
+          ? probeOutcomes.map((outcome) => [outcome, tally.probes.get(outcome) ?? 0])
+          : [],
+      ),
+  ),
+]
+
 function once(
   name: string,
   type: MetricType,

@@ -5,7 +5,7 @@ import { CollectError } from '../errors.ts'
 import type { Exposition } from '../exposition/exposition.ts'
 import type { HealthProbe, Reading } from '../reading.ts'
 import { authorizationHeaders } from './authorization.ts'
-import { expectOk, HttpGet } from './http-get.ts'
+import { expectOk, HttpClient } from './http-client.ts'
 import { ReceiveBuffer } from './receive-buffer.ts'
 import type { ScrapeConfig, TargetConfig } from './settings.ts'
 import type { Source } from './source.ts'
@@ -42,7 +42,7 @@ class EngineSource implements Source {
   readonly #options: EngineSourceOptions
   readonly #base: string
   readonly #prefix: string
-  readonly #http: HttpGet
+  readonly #http: HttpClient
   readonly #page = new ReceiveBuffer()
   readonly #version: VersionOfLife
   #collecting = false
@@ -53,7 +53,7 @@ class EngineSource implements Source {
     this.#options = options
     this.#prefix = url.pathname.replace(/\/+$/, '')
     this.#base = url.origin
-    this.#http = new HttpGet({
+    this.#http = new HttpClient({
       origin: url.origin,
       connectTimeoutMs: options.scrape.timeoutMs,
       lookup: options.lookup,

@@ -1,10 +1,11 @@
 import { createRequire } from 'node:module'
-import { toReading } from '../dialects/nvidia-smi.ts'
+import { listedProcesses, toReading } from '../dialects/nvidia-smi.ts'
 import { emptyRoster, type GpuRoster } from '../dialects/nvidia-smi-roster.ts'
 import { cutDocument, failureOf, lostBusIds } from '../dialects/nvidia-smi-text.ts'
 import { readGpus } from '../dialects/nvidia-smi-values.ts'
 import { CollectError, shorten } from '../errors.ts'
 import type { Reading } from '../reading.ts'
+import { HostMemoryReader } from './host-memory.ts'
 import { type KillGroup, ProgramRunner } from './run-program.ts'
 
 export interface NvidiaSmiOptions {
@@ -13,6 +14,8 @@ export interface NvidiaSmiOptions {
   readonly timeoutMs: number
   /** Whether memory by process is read. */
   readonly processes: boolean
+  /** Where the host's memory is read, `/proc`; unset: it is not read. */
+  readonly procRoot?: string | undefined
   /** What was known of the GPUs before, and is from now on; a new one by default. */
   readonly memory?: GpuMemory | undefined
   /** Replaces the daemon's own environment for the program. */
@@ -62,9 +65,10 @@ export interface NvidiaSmi {
 const maxOutputBytes = 16_777_216
 
 export function createNvidiaSmi(options: NvidiaSmiOptions): NvidiaSmi {
-  const { command, timeoutMs, processes, env } = options
+  const { command, timeoutMs, processes, env, procRoot } = options
   const memory = options.memory ?? { roster: emptyRoster }
   const runner = new ProgramRunner(options.kill === undefined ? {} : { kill: options.kill })
+  const hostMemory = procRoot === undefined ? undefined : new HostMemoryReader(procRoot)
   const decoder = new TextDecoder()
 
   return {
@@ -85,7 +89,8 @@ export function createNvidiaSmi(options: NvidiaSmiOptions): NvidiaSmi {
       }
       const gpus = readGpus(await treeOf(document.xml))
       const { remarks } = document
-      const told = { processes, lostBusIds: lostBusIds(remarks), remarks }
+      const host = await hostMemory?.read(processes ? listedProcesses(gpus) : [], signal)
+      const told = { processes, lostBusIds: lostBusIds(remarks), remarks, host }
       const next = toReading(gpus, memory.roster, told)
       memory.roster = next.roster
       return next.reading

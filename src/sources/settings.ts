@@ -50,7 +50,7 @@ const namePattern = /^[A-Za-z0-9_.-]{1,63}$/
 const nameMessage = 'expected a name of 1 to 63 of the characters A-Z a-z 0-9 _ . -'
 
 /** The schema of a path, a command or another literal text; `${…}` is refused, since nothing expands it. */
-function literalSchema(what: string) {
+export function literalSchema(what: string) {
   return (
     z
       .string({ error: `expected ${what}` })
@@ -262,11 +262,11 @@ function normalUrl(
   return { kind: 'url', url: `${url.protocol}//${url.host}${path}` }
 }
 
-function isMap(payload: { readonly value: unknown }): boolean {
+export function isMap(payload: { readonly value: unknown }): boolean {
   return typeof payload.value === 'object' && payload.value !== null
 }
 
-function timeoutWithinInterval(
+export function timeoutWithinInterval(
   section: { readonly interval: unknown; readonly timeout?: unknown },
   context: z.RefinementCtx,
 ): void {

@@ -1,4 +1,5 @@
-import type { HealthProbe, Labels } from '../reading.ts'
+import { unreachable } from '../errors.ts'
+import type { HealthProbe, Labels, ProbeResult } from '../reading.ts'
 import type { Alert } from '../rules/alert.ts'
 import type { Subject } from '../rules/rule.ts'
 import type { AbsentWhy, Measured } from '../signals/signal.ts'
@@ -32,7 +33,9 @@ interface More {
   readonly version: string | null
   readonly up: boolean | null
   readonly last_failure: { readonly code: string; readonly message: string } | null
-  readonly health_probe: ProbeBody | null
+  readonly health_probe: HealthProbeBody | null
+  /** The last completion asked for because nothing else decided; left out where none is ever asked for. */
+  readonly probe?: ProbeBody | null
   readonly notes: readonly string[]
   /** Alerts whose requests are too few to be sure. */
   readonly undecided: readonly UndecidedBody[]
@@ -46,9 +49,16 @@ interface UndecidedBody {
   readonly summary: string
 }
 
-type ProbeBody =
+type HealthProbeBody =
   | { readonly status: number; readonly took_seconds: number }
   | { readonly code: string; readonly took_seconds: number }
+
+type ProbeBody = { readonly age_seconds: number; readonly took_seconds: number } & (
+  | { readonly outcome: 'answered' }
+  | { readonly outcome: 'failed'; readonly status: number }
+  | { readonly outcome: 'unanswered'; readonly code: string }
+  | { readonly outcome: 'inconclusive'; readonly reason: string }
+)
 
 type GpuStatusBody = GpuBody & {
   readonly name: string
@@ -87,7 +97,7 @@ export function statusBody(snapshot: Snapshot, about: About): StatusBody {
     ready: snapshot.ready,
     targets: snapshot.targets.map((target) => ({
       ...targetBody(snapshot, target),
-      ...more(target, owned),
+      ...more(snapshot, target, owned),
     })),
     gpus: snapshot.gpus.map((gpu) => ({
       ...gpuBody(snapshot, gpu),
@@ -96,7 +106,9 @@ export function statusBody(snapshot: Snapshot, about: About): StatusBody {
     })),
     ...(gpuSource === undefined
       ? {}
-      : { gpu_source: { ...sourceBody(snapshot, gpuSource), ...more(gpuSource, owned) } }),
+      : {
+          gpu_source: { ...sourceBody(snapshot, gpuSource), ...more(snapshot, gpuSource, owned) },
+        }),
     diagnosis: snapshot.diagnosis.map(findingBody),
     daemon: owned.of('daemon', ''),
   }
@@ -120,12 +132,13 @@ export function unknownStatusBody(nowMs: number, about: About, detail: string): 
   }
 }
 
-function more(target: TargetSnapshot, owned: Owned): More {
+function more(snapshot: Snapshot, target: TargetSnapshot, owned: Owned): More {
   return {
     version: target.version ?? null,
     up: target.up ?? null,
     last_failure: target.lastFailure ?? null,
-    health_probe: target.health === undefined ? null : probeBody(target.health),
+    health_probe: target.health === undefined ? null : healthProbeBody(target.health),
+    ...(target.probe === undefined ? {} : { probe: probeBody(snapshot, target.probe.last) }),
     notes: target.notes,
     undecided: target.undecided.map(({ alert, subject, summary }) => ({
       alert,
@@ -136,11 +149,31 @@ function more(target: TargetSnapshot, owned: Owned): More {
   }
 }
 
-function probeBody(probe: HealthProbe): ProbeBody {
+function healthProbeBody(probe: HealthProbe): HealthProbeBody {
   const took_seconds = probe.tookMs / 1000
   return probe.kind === 'answered'
     ? { status: probe.status, took_seconds }
     : { code: probe.code, took_seconds }
+}
+
+function probeBody({ atMs }: Snapshot, probe: ProbeResult | undefined): ProbeBody | null {
+  if (probe === undefined) return null
+  const times = {
+    age_seconds: Math.max(0, Math.round(atMs - probe.atMs)) / 1000,
+    took_seconds: probe.tookMs / 1000,
+  }
+  switch (probe.kind) {
+    case 'answered':
+      return { outcome: probe.kind, ...times }
+    case 'failed':
+      return { outcome: probe.kind, status: probe.status, ...times }
+    case 'unanswered':
+      return { outcome: probe.kind, code: probe.code, ...times }
+    case 'inconclusive':
+      return { outcome: probe.kind, reason: probe.reason, ...times }
+    default:
+      return unreachable(probe)
+  }
 }
 
 type OwnerKind = 'target' | 'uuid' | 'daemon'

@@ -38,12 +38,13 @@ export interface Tally {
   readonly resets: number
   readonly malformedLines: number
   readonly limitHits: ReadonlyMap<LimitName, number>
+  readonly probes: ReadonlyMap<ProbeResult['kind'], number>
 }
 
 /** Bounds on what one target may occupy, whatever its page says. */
 const limits = { maxSeries: 40_000, maxTracks: 2_000 } as const
 
-/** What is remembered of one target. `record` alone changes it. */
+/** What is remembered of one target. `record` and `recordProbe` alone change it. */
 export class TargetWindows {
   readonly name: string
   #keepMs: number
@@ -54,6 +55,7 @@ export class TargetWindows {
   readonly #histories = new Histories()
   readonly #failures = new Map<CollectErrorCode, number>()
   readonly #limitHits = new Map<LimitName, number>()
+  readonly #probes = new Map<ProbeResult['kind'], number>()
   #routing: { readonly channels: readonly Channel[]; readonly routing: Routing } | undefined
   #gauges: readonly GaugeValue[] = []
   #life: Life | undefined
@@ -74,7 +76,7 @@ export class TargetWindows {
     this.#timeline = new Timeline(options)
   }
 
-  /** Grows with every attempt recorded: what was derived at the same version still holds. */
+  /** Grows with everything recorded: what was derived at the same version still holds. */
   get version(): number {
     return this.#version
   }
@@ -112,10 +114,11 @@ export class TargetWindows {
       resets: this.#resets,
       malformedLines: this.#malformedLines,
       limitHits: this.#limitHits,
+      probes: this.#probes,
     }
   }
 
-  /** The last probe of this life of the process, if any was sent. */
+  /** What came of the last probe that was begun in this life of the producer's process. */
   get probe(): ProbeResult | undefined {
     return this.#probe
   }
@@ -214,10 +217,11 @@ export class TargetWindows {
     return { newLife: growth.newLife, rebound }
   }
 
-  /** Takes in what became of a probe. */
+  /** Takes in what came of a probe; one that was begun in another life of the process is counted alone. */
   recordProbe(result: ProbeResult): void {
     this.#version += 1
-    this.#probe = result
+    this.#probes.set(result.kind, (this.#probes.get(result.kind) ?? 0) + 1)
+    if (result.startMs >= (this.#life?.readMs ?? 0)) this.#probe = result
   }
 
   /** The window of length `spanMs` that ends at the last good reading; absent before there is an increment. */

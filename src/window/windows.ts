@@ -16,7 +16,7 @@ export class Windows {
     return this.target(attempt.target).record(attempt)
   }
 
-  /** Takes in what became of a probe. */
+  /** Takes in what came of a probe. */
   recordProbe(result: ProbeResult): void {
     this.target(result.target).recordProbe(result)
   }

@@ -113,6 +113,18 @@ const anyFile: fc.Arbitrary<ConfigFile> = fc.record(
       ttft_p99: duration(0, dayMs),
     }),
     alerts,
+    probe: fc.integer({ min: 5_000, max: dayMs }).chain((intervalMs) =>
+      fc.record(
+        {
+          interval: fc.constant(formatDuration(intervalMs)),
+          timeout: duration(1_000, Math.min(intervalMs, 600_000)),
+          enabled: fc.boolean(),
+          model: fc.oneof(fc.constant(''), text),
+          prompt: fc.string({ unit: 'binary', minLength: 1, maxLength: 20 }),
+        },
+        { requiredKeys: ['interval'] },
+      ),
+    ),
     web: fc.record({
       listen: fc.uniqueArray(fc.constantFrom(':1', '[::1]:2', 'h.example:3', '127.0.0.1:4'), {
         minLength: 1,
@@ -177,6 +189,12 @@ thresholds:
   generation_tokens_per_second_min: 0
   ttft_p99: 0s
 alerts: {}
+probe:
+  enabled: false
+  interval: 1m
+  timeout: 30s
+  model: ""
+  prompt: ping
 web:
   listen:
     - 0.0.0.0:19400

@@ -40,6 +40,13 @@ const defaults: Config = {
     generationTokensPerSecondMin: 0,
   },
   alerts: {},
+  probe: {
+    enabled: false,
+    intervalMs: 60_000,
+    timeoutMs: 30_000,
+    model: '',
+    prompt: 'ping',
+  },
   web: {
     listen: [{ host: '0.0.0.0', port: 19_400, text: '0.0.0.0:19400' }],
     enableLifecycle: false,
@@ -73,7 +80,8 @@ describe('the defaults', () => {
     // Written out from the contract: every key that has a value of its own.
     assert.deepEqual(keysBelow(shown).sort(), [
       ...['alerts', 'gpu.command', 'gpu.enabled', 'gpu.interval', 'gpu.processes'],
-      ...['log.format', 'log.level', 'quantiles', 'scrape.interval', 'scrape.max_body'],
+      ...['log.format', 'log.level', 'probe.enabled', 'probe.interval', 'probe.model'],
+      ...['probe.prompt', 'quantiles', 'scrape.interval', 'scrape.max_body'],
       ...['scrape.max_overhead', 'scrape.max_samples', 'targets'],
       ...['thresholds.e2e_latency_p99', 'thresholds.error_ratio'],
       ...['thresholds.generation_tokens_per_second_min', 'thresholds.gpu_memory_ratio'],

@@ -51,6 +51,7 @@ export async function startWholeDaemon(
     about: { version: '0.0.0-test', revision: 'unknown', nodeVersion: process.version },
     reload: async () => {},
     listen: [{ host: '127.0.0.1', port: 0 }],
+    procRoot: demo.procRoot,
   })
   const [url = ''] = daemon.urls
   return {

@@ -55,6 +55,7 @@ const subjects = {
   model: { model_name: 'llama' },
   target: {},
   gpu: { gpu: '0', uuid: gpuUuid },
+  host: {},
 } as const
 
 function series(
@@ -123,7 +124,8 @@ export function reading(all: readonly MadeSeries[], rest: MadeReading = {}): Rea
   }
   const made = all.map(({ instrument }) => instrument)
   const told: string[] = []
-  if (made.some((instrument) => instruments[instrument].of !== 'gpu')) told.push('engine')
+  const ofGpus = (instrument: InstrumentId) => ['gpu', 'host'].includes(instruments[instrument].of)
+  if (made.some((instrument) => !ofGpus(instrument))) told.push('engine')
   if (made.includes('http_answers')) told.push('http', 'http-certain')
   if (made.includes('requests_finished')) told.push('engine-errors')
   return {

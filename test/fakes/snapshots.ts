@@ -23,6 +23,7 @@ export function snapshotOf(given: Partial<Snapshot> = {}): Snapshot {
     gpus: [],
     gpuSource: undefined,
     probeWanted: [],
+    probeKept: [],
     diagnosis: [],
     alerts: [],
     measured: [],
@@ -157,7 +158,7 @@ function isInstrument(id: string): id is InstrumentId {
 }
 
 function ofGpu(id: InstrumentId): boolean {
-  return instruments[id].of === 'gpu'
+  return ['gpu', 'host'].includes(instruments[id].of)
 }
 
 function stamps(target: string, atMs: number) {

@@ -4,7 +4,7 @@ import type { GaugeId } from '../../src/instruments.ts'
 import type { Attempt, Labels } from '../../src/reading.ts'
 import { gpuSignals } from '../../src/signals/gpu.ts'
 import { gauge, type MadeSeries, missed, read } from '../fakes/readings.ts'
-import { measure, only } from '../fakes/signals.ts'
+import { measure, only, remembered, signalSettings, written } from '../fakes/signals.ts'
 
 const gib = 2 ** 30
 const first = { gpu: '0', uuid: 'GPU-a' }
@@ -94,6 +94,30 @@ describe('a GPU measurement', () => {
       missed(10_000, 'timeout', { target: 'gpu' }),
     ])
     assert.deepEqual(found, {})
+  })
+})
+
+describe('the memory of the host', () => {
+  it('is told by the API of the GPU source alone, a process on two GPUs once', () => {
+    const one = { pid: '7', process: 'python3' }
+    const target = remembered([
+      gpuRead(
+        gauge('host_memory_total', 100),
+        gauge('host_memory_available', 60),
+        gauge('host_process_memory', 5, one),
+        gauge('gpu_process_memory_used', 3, { ...one, ...first }),
+        gauge('gpu_process_memory_used', 3, { ...one, ...second }),
+      ),
+    ])
+    const context = { target, settings: signalSettings, fresh: true }
+    const all = gpuSignals.flatMap((signal) => signal.measure(context))
+    const ofHost = all.filter(({ family }) => family.name.startsWith('host_'))
+    assert.deepEqual(written(ofHost), {
+      'host_memory_total_bytes{target="gpu"}': 100,
+      'host_memory_available_bytes{target="gpu"}': 60,
+      'host_process_memory_bytes{pid="7",process="python3",target="gpu"}': 5,
+    })
+    assert.ok(ofHost.every(({ family }) => family.apiOnly === true))
   })
 })
 

@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { saturationSignals } from '../../src/signals/saturation.ts'
-import { watchingSignals } from '../../src/signals/watching.ts'
+import { probingSignals, watchingSignals } from '../../src/signals/watching.ts'
 import { counter, gauge, type MadeSeries, missed, read, wallAtZeroMs } from '../fakes/readings.ts'
-import { familyNames, measure, only, remembered, signalSettings } from '../fakes/signals.ts'
+import {
+  familyNames,
+  measure,
+  only,
+  remembered,
+  signalSettings,
+  written,
+} from '../fakes/signals.ts'
 
 const llama = 'model_name="llama",target="vllm"'
 const overOneMinute = `${llama},window="1m"`
@@ -176,5 +183,29 @@ describe('the watching', () => {
       'limit_hits_total{limit="samples",target="vllm"}': 7,
       'limit_hits_total{limit="labels",target="vllm"}': 1,
     })
+  })
+})
+
+describe('the counts of probes', () => {
+  const counted = (probing: boolean) => {
+    const target = remembered([read(0, [])])
+    const times = { target: 'vllm', startMs: 0, atMs: 5, tookMs: 5 }
+    target.recordProbe({ ...times, kind: 'unanswered', code: 'timeout' })
+    target.recordProbe({ ...times, kind: 'unanswered', code: 'reset' })
+    const context = { target, settings: { ...signalSettings, probing }, fresh: true }
+    return written(probingSignals.flatMap((signal) => signal.measure(context)))
+  }
+
+  it('are there for each outcome where engines may be probed', () => {
+    assert.deepEqual(counted(true), {
+      'probes_total{outcome="answered",target="vllm"}': 0,
+      'probes_total{outcome="failed",target="vllm"}': 0,
+      'probes_total{outcome="unanswered",target="vllm"}': 2,
+      'probes_total{outcome="inconclusive",target="vllm"}': 0,
+    })
+  })
+
+  it('are not published where they may not', () => {
+    assert.deepEqual(counted(false), {})
   })
 })

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import type { ProbeResult } from '../../src/reading.ts'
 import { absent } from '../../src/signals/signal.ts'
 import { healthBody } from '../../src/web/health.ts'
 import { type StatusBody, statusBody, unknownStatusBody } from '../../src/web/status.ts'
 import {
   alertOf,
+  builtAtMs,
   fullSnapshot,
   gpuOf,
   measuredOf,
@@ -72,6 +74,39 @@ describe('the body of /api/v1/status', () => {
     const health = { kind: 'unanswered', code: 'timeout', tookMs: 1_000 } as const
     const [target] = statusBody(snapshotOf({ targets: [targetOf({ health })] }), about).targets
     assert.deepEqual(target?.health_probe, { code: 'timeout', took_seconds: 1 })
+  })
+
+  it('shows the last probe where engines are probed, and leaves it out where not', () => {
+    const shown = (last: ProbeResult | undefined) => {
+      const [target] = statusBody(
+        snapshotOf({ targets: [targetOf({ probe: { last } })] }),
+        about,
+      ).targets
+      return target?.probe
+    }
+    const [unprobed] = statusBody(snapshotOf(), about).targets
+    assert.equal('probe' in (unprobed ?? {}), false)
+    assert.equal(shown(undefined), null)
+    // Ended 1.5 s before the snapshot, half a second after its start.
+    const times = { startMs: builtAtMs - 2_000, atMs: builtAtMs - 1_500, tookMs: 500 }
+    const common = { target: 'vllm', ...times }
+    const seconds = { age_seconds: 1.5, took_seconds: 0.5 }
+    assert.deepEqual(shown({ kind: 'answered', ...common }), { outcome: 'answered', ...seconds })
+    assert.deepEqual(shown({ kind: 'failed', status: 500, ...common }), {
+      outcome: 'failed',
+      status: 500,
+      ...seconds,
+    })
+    assert.deepEqual(shown({ kind: 'unanswered', code: 'timeout', ...common }), {
+      outcome: 'unanswered',
+      code: 'timeout',
+      ...seconds,
+    })
+    assert.deepEqual(shown({ kind: 'inconclusive', reason: 'no model', ...common }), {
+      outcome: 'inconclusive',
+      reason: 'no model',
+      ...seconds,
+    })
   })
 
   it('gives each measurement to what it speaks of, without the labels that say so', () => {

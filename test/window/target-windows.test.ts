@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { Labels, Reading } from '../../src/reading.ts'
+import type { Labels, ProbeResult, Reading } from '../../src/reading.ts'
 import { TargetWindows } from '../../src/window/target-windows.ts'
 import { missed, read, readingOf, type Written } from './readings.ts'
 
@@ -129,6 +129,7 @@ describe('the watching of a target', () => {
       ]),
       resets: 0,
       malformedLines: 4,
+      probes: new Map(),
       limitHits: new Map([['labels', 6]]),
     })
   })
@@ -228,5 +229,48 @@ describe('memory', () => {
       again.map(({ value }) => value),
       [7],
     )
+  })
+})
+
+describe('what came of a probe', () => {
+  const answered = (startMs: number): ProbeResult => {
+    return { kind: 'answered', target: 't', startMs, atMs: startMs + 50, tookMs: 50 }
+  }
+  const life = (atMs: number, processStartSeconds: number) =>
+    read(atMs, readingOf([tokens(1)], { processStartSeconds }))
+
+  it('is that of the last one, and each is counted', () => {
+    const target = windowsOf()
+    const before = target.version
+    target.recordProbe(answered(1_000))
+    const failed: ProbeResult = { ...answered(7_000), kind: 'failed', status: 500 }
+    target.recordProbe(failed)
+    assert.equal(target.probe, failed)
+    assert.deepEqual(
+      [...target.tally.probes],
+      [
+        ['answered', 1],
+        ['failed', 1],
+      ],
+    )
+    // What was derived before has to be derived anew.
+    assert.notEqual(target.version, before)
+  })
+
+  it('says nothing of another life of the process, though it may come late', () => {
+    const target = windowsOf()
+    const shown: (number | undefined)[] = []
+    const recordProbe = (startMs: number) => {
+      target.recordProbe(answered(startMs))
+      shown.push(target.probe?.startMs)
+    }
+    target.record(life(0, 1))
+    recordProbe(1_000)
+    target.record(life(10_000, 90))
+    shown.push(target.probe?.startMs)
+    recordProbe(9_999)
+    recordProbe(10_000)
+    assert.deepEqual(shown, [1_000, undefined, undefined, 10_000])
+    assert.equal(target.tally.probes.get('answered'), 3)
   })
 })

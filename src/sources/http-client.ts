@@ -19,15 +19,24 @@ const MAX_HEADER_BYTES = 16 * 1024
 // So much of an unwanted body is read to keep the connection; beyond it, closing is cheaper.
 const MAX_DRAINED_BYTES = 16 * 1024
 
-export interface GetRequest {
+const ok = [200]
+
+export interface HttpRequest {
   /** Path below the origin, with the leading slash. */
   readonly path: string
   readonly headers: Readonly<Record<string, string>>
   /** For everything together: name, connection, headers and the whole body. */
   readonly timeoutMs: number
   readonly signal: AbortSignal
-  /** Where the body of a 200 is received, and how long it may be; without it every body is thrown away. */
-  readonly receive?: { readonly into: ReceiveBuffer; readonly maxBytes: number } | undefined
+  /** What is done with the body; without it every body is thrown away. */
+  readonly receive?: Receive | undefined
+}
+
+/** Where a body is received, how long it may be, and the statuses whose body is wanted: 200 unless others are given. */
+export interface Receive {
+  readonly into: ReceiveBuffer
+  readonly maxBytes: number
+  readonly statuses?: readonly number[]
 }
 
 export interface HttpAnswer {
@@ -35,12 +44,12 @@ export interface HttpAnswer {
   readonly contentType: string | undefined
   /** Where a redirect leads, without query and user. */
   readonly location: string | undefined
-  /** A view of the receive buffer; empty where the body was not wanted or the status is not 200. */
+  /** A view of the receive buffer; empty where the body was not wanted. */
   readonly body: Uint8Array
 }
 
-/** Plain HTTP GETs to one origin over a few kept connections. Nothing is ever followed or decoded. */
-export class HttpGet {
+/** Plain HTTP requests to one origin over a few kept connections. Nothing is ever followed, decoded or repeated. */
+export class HttpClient {
   readonly #origin: string
   readonly #pool: Pool
 
@@ -79,14 +88,33 @@ export class HttpGet {
    * - a body with a content encoding: rejects, since none was asked for
    * - `signal` aborts: rejects with its reason
    */
-  async get(request: GetRequest): Promise<HttpAnswer> {
+  get(request: HttpRequest): Promise<HttpAnswer> {
+    return this.#ask(request, { method: 'GET', headers: request.headers })
+  }
+
+  /** Asks once with a body of JSON, over a connection of its own; the rest as `get`. */
+  post(request: HttpRequest, json: string): Promise<HttpAnswer> {
+    return this.#ask(request, {
+      method: 'POST',
+      headers: { ...request.headers, 'content-type': 'application/json' },
+      body: json,
+      // On a kept connection that is just being closed it would fail, and it must not be sent twice.
+      reset: true,
+    })
+  }
+
+  async #ask(
+    request: HttpRequest,
+    how: Pick<Dispatcher.DispatchOptions, 'method' | 'body' | 'reset'> &
+      Pick<HttpRequest, 'headers'>,
+  ): Promise<HttpAnswer> {
     request.signal.throwIfAborted()
     const exchange = new Exchange(`${this.#origin}${request.path}`, request)
     this.#pool.dispatch(
       {
+        ...how,
         path: request.path,
-        method: 'GET',
-        headers: { ...request.headers, 'accept-encoding': 'identity', 'user-agent': 'vllm-vitals' },
+        headers: { ...how.headers, 'accept-encoding': 'identity', 'user-agent': 'vllm-vitals' },
       },
       exchange,
     )
@@ -121,7 +149,7 @@ export function expectOk(answer: HttpAnswer, url: string): HttpAnswer {
 class Exchange implements Dispatcher.DispatchHandler {
   readonly answer: Promise<HttpAnswer>
   readonly #url: string
-  readonly #request: GetRequest
+  readonly #request: HttpRequest
   readonly #timer: NodeJS.Timeout
   #resolve: (answer: HttpAnswer) => void = () => {}
   #reject: (error: unknown) => void = () => {}
@@ -130,7 +158,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   #head: Omit<HttpAnswer, 'body'> | undefined
   #drainedBytes = 0
 
-  constructor(url: string, request: GetRequest) {
+  constructor(url: string, request: HttpRequest) {
     this.#url = url
     this.#request = request
     this.answer = new Promise((resolve, reject) => {
@@ -214,7 +242,8 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   /** Whether the body is one to keep. */
   #wanted(): boolean {
-    return this.#request.receive !== undefined && this.#head?.status === 200
+    const { receive } = this.#request
+    return receive !== undefined && this.#head !== undefined && isWanted(receive, this.#head.status)
   }
 
   #maxBytes(): number {
@@ -250,6 +279,10 @@ class Exchange implements Dispatcher.DispatchHandler {
     // Does nothing to an exchange that has ended; ends the connection of one that has not.
     this.#controller?.abort(new Error('no longer wanted'))
   }
+}
+
+function isWanted({ statuses = ok }: Receive, status: number): boolean {
+  return statuses.includes(status)
 }
 
 function one(value: string | string[] | undefined): string | undefined {

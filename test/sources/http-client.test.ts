@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import { afterEach, describe, it } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import { CollectError, type CollectErrorCode } from '../../src/errors.ts'
-import { expectOk, type HttpAnswer, HttpGet } from '../../src/sources/http-get.ts'
+import { expectOk, type HttpAnswer, HttpClient } from '../../src/sources/http-client.ts'
 import { ReceiveBuffer } from '../../src/sources/receive-buffer.ts'
 import { answering, closedPort, httpServer, type LocalServer } from '../fakes/local-server.ts'
 
@@ -23,8 +23,8 @@ function keep(server: LocalServer): LocalServer {
   return server
 }
 
-function client(origin: string): HttpGet {
-  const http = new HttpGet({ origin, connectTimeoutMs: 500 })
+function client(origin: string): HttpClient {
+  const http = new HttpClient({ origin, connectTimeoutMs: 500 })
   cleanups.unshift(() => http.close())
   return http
 }
@@ -38,7 +38,7 @@ interface Asked {
   readonly bodyWanted?: boolean
 }
 
-async function get(http: HttpGet, asked: Asked = {}): Promise<HttpAnswer> {
+async function get(http: HttpClient, asked: Asked = {}): Promise<HttpAnswer> {
   const into = asked.into ?? new ReceiveBuffer()
   return await http.get({
     path: asked.path ?? '/metrics',
@@ -71,7 +71,7 @@ async function elapsedMs(work: Promise<unknown>): Promise<number> {
   return performance.now() - startMs
 }
 
-describe('HttpGet with a good server', () => {
+describe('HttpClient with a good server', () => {
   it('finds the part of undici that it loads by path', () => {
     const found: unknown = createRequire(import.meta.url)('undici/lib/dispatcher/pool.js')
     assert.equal(typeof found, 'function')
@@ -109,7 +109,7 @@ describe('HttpGet with a good server', () => {
 
   it('reaches an engine by the other address of a name when the first refuses', async () => {
     const server = keep(await httpServer((_request, response) => response.end('a 1\n')))
-    const http = new HttpGet({
+    const http = new HttpClient({
       origin: `http://engine.test:${server.port}`,
       connectTimeoutMs: 500,
       lookup: (_name, _options, callback) =>
@@ -123,7 +123,7 @@ describe('HttpGet with a good server', () => {
   })
 })
 
-describe('HttpGet with a server that does not answer well', () => {
+describe('HttpClient with a server that does not answer well', () => {
   it('tells a closed port as refused', async () => {
     const port = await closedPort()
     const error = await failure(get(client(`http://127.0.0.1:${port}`)))
@@ -133,7 +133,7 @@ describe('HttpGet with a server that does not answer well', () => {
 
   it('tells a name whose addresses all refuse as refused', async () => {
     const port = await closedPort()
-    const http = new HttpGet({
+    const http = new HttpClient({
       origin: `http://engine.test:${port}`,
       connectTimeoutMs: 500,
       lookup: (_name, _options, callback) =>
@@ -147,7 +147,7 @@ describe('HttpGet with a server that does not answer well', () => {
   })
 
   it('tells a name without address as resolve', async () => {
-    const http = new HttpGet({
+    const http = new HttpClient({
       origin: 'http://engine.test:8000',
       connectTimeoutMs: 500,
       lookup: (_name, _options, callback) =>
@@ -158,7 +158,7 @@ describe('HttpGet with a server that does not answer well', () => {
   })
 
   it('counts the time of a hung look-up in the deadline', async () => {
-    const http = new HttpGet({
+    const http = new HttpClient({
       origin: 'http://engine.test:8000',
       connectTimeoutMs: 5_000,
       lookup: () => {},
@@ -298,7 +298,7 @@ describe('HttpGet with a server that does not answer well', () => {
   })
 })
 
-describe('HttpGet with an answer other than 200', () => {
+describe('HttpClient with an answer other than 200', () => {
   for (const status of [401, 404, 500, 503]) {
     it(`returns ${status} as it is, keeps nothing of the body, and keeps the connection`, async () => {
       const server = keep(
