@@ -9,6 +9,7 @@ import {
   worst,
 } from './rules/health.ts'
 import { holdBack } from './rules/hold-back.ts'
+import { findLoading } from './rules/loading.ts'
 import { activity, engineStates, healthOf } from './rules/published.ts'
 import type { JudgeContext, Rule, Watched } from './rules/rule.ts'
 import type { Thresholds } from './rules/settings.ts'
@@ -18,9 +19,11 @@ import { engineSignals, gpuSourceSignals } from './signals/catalog.ts'
 import type { Signal, SignalSettings } from './signals/context.ts'
 import { blindSpotsOf } from './signals/errors.ts'
 import { factsOf } from './signals/facts.ts'
-import { gpuFactsOf } from './signals/gpu-facts.ts'
+import { gpuFactsOf, hostFactsOf } from './signals/gpu-facts.ts'
 import { gpuMemory } from './signals/gpu-memory.ts'
 import { runsEngine } from './signals/gpu-processes.ts'
+import { gpuWorkOf } from './signals/gpu-work.ts'
+import { placementOf, targetsOnLost } from './signals/placement.ts'
 import type { Measured } from './signals/signal.ts'
 import { thresholdNotes } from './signals/thresholds.ts'
 import type { Derived, GpuSnapshot, Snapshot, TargetSnapshot, Undecided } from './snapshot.ts'
@@ -53,12 +56,9 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
   const names = [...input.targets, ...(input.gpu === undefined ? [] : [input.gpu])].map(
     ({ name }) => name,
   )
-  const watched = input.targets.map((one) => {
-    const target = windows.target(one.name)
-    const fresh = isFresh(target, one, atMs)
-    return { target, fresh, ...assess(target, fresh) }
-  })
   const gpu = watchGpu(input)
+  const watched = watchTargets(input, gpu?.target)
+  const all = watched.map(({ target }) => target)
   const { alerts, undecided } = judge(previous, input, { watched, gpu })
   const told = { alerts, undecided }
   const derived = new Map<string, Derived>()
@@ -92,18 +92,16 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
     diagnosis: diagnose({
       atMs,
       targets,
-      gpus: gpuFactsOf(gpu?.target),
+      gpus: gpuFactsOf(gpu?.target, all, atMs),
+      host: hostFactsOf(gpu?.target, all, atMs),
       gpusUnknown: whyNoGpus(gpu, input),
+      targetsOnLost: (uuid) => targetsOnLost(uuid, all, gpu?.target),
     }),
     alerts,
     measured: together([
       ...[...derived.values()].flatMap((one) => one.measured),
       ...judged({ targets, gpuSource, alerts }),
-      ...gpuMemory(
-        gpu?.target,
-        watched.map(({ target }) => target),
-        atMs,
-      ),
+      ...gpuMemory(gpu?.target, all, atMs),
     ]),
     derived,
   }
@@ -137,13 +135,32 @@ function isFresh({ lastRead }: TargetWindows, { staleAfterMs }: Subscription, at
   return lastRead !== undefined && atMs - lastRead.atMs <= staleAfterMs
 }
 
+function watchTargets(
+  { targets, windows, atMs }: EvaluateInput,
+  gpu: TargetWindows | undefined,
+): readonly Watched[] {
+  const all = targets.map(({ name }) => windows.target(name))
+  return targets.map((one) => {
+    const target = windows.target(one.name)
+    const fresh = isFresh(target, one, atMs)
+    const placement = placementOf(target, all, gpu)
+    const quietSinceMs = target.progress?.workedMs ?? target.progress?.sinceMs ?? 0
+    const work =
+      placement.kind === 'known' ? gpuWorkOf(gpu, placement.gpus, quietSinceMs) : undefined
+    const others = all.filter((other) => other !== target)
+    const loading = findLoading(target, others, gpu, atMs)
+    return { target, fresh, placement, ...assess(target, fresh, { gpu: work, loading }) }
+  })
+}
+
 function watchGpu({ gpu, windows, atMs }: EvaluateInput): Watched | undefined {
   if (gpu === undefined) return undefined
   const target = windows.target(gpu.name)
   if (gpu.quiet && isAbsent(target)) return undefined
   const fresh = isFresh(target, gpu, atMs)
   const state = sourceStateOf(target, fresh)
-  return { target, fresh, state, stall: undefined, loading: undefined }
+  const placement = { kind: 'unknown', why: 'it is the GPUs themselves' } as const
+  return { target, fresh, state, placement, stall: undefined, loading: undefined }
 }
 
 /** Why the GPUs tell a diagnosis nothing; `undefined` where they do. */
@@ -196,7 +213,8 @@ function judge(
   })
   const windows = new Map<string, number>(input.rules.map(({ name, windowMs }) => [name, windowMs]))
   const windowOf = (alert: string) => windows.get(alert) ?? 0
-  const runsOn = () => new Set<string>()
+  const all = watched.map(({ target }) => target)
+  const runsOn = (uuid: string) => targetsOnLost(uuid, all, gpu?.target)
   return { alerts: holdBack(alerts, { targets: watched, runsOn, windowOf, atMs }), undecided }
 }
 
@@ -238,7 +256,7 @@ function derive(
 }
 
 function describe(
-  { target, state, stall, loading }: Watched,
+  { target, state, stall, loading, placement }: Watched,
   statusOf: (state: TargetState, firing: number) => HealthStatus,
   { alerts, undecided }: Told,
   { facts, notes, thresholdNotes }: Derived,
@@ -252,6 +270,7 @@ function describe(
     state,
     stall,
     loading,
+    placement,
     facts,
     up: last === undefined ? undefined : last.kind === 'read',
     models: target.models,

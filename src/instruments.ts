@@ -180,6 +180,7 @@ export const instruments = {
     of: 'host',
     by: ['pid', 'process'],
     merge: 'max',
+    history: true,
   }),
   host_memory_total: gauge('bytes', 'Memory of the host.', { of: 'host', merge: 'max' }),
   host_memory_available: gauge('bytes', 'Memory that the host could still give to processes.', {

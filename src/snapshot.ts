@@ -2,11 +2,12 @@ import type { Finding } from './diagnosis/finding.ts'
 import type { HealthProbe, ProbeResult } from './reading.ts'
 import type { Alert } from './rules/alert.ts'
 import type { HealthStatus, TargetState } from './rules/health.ts'
+import type { Loading } from './rules/loading.ts'
 import type { Subject } from './rules/rule.ts'
 import type { Stall } from './rules/stall.ts'
-import type { Loading } from './rules/state.ts'
 import type { SignalSettings } from './signals/context.ts'
 import type { TargetFacts } from './signals/facts.ts'
+import type { Placement } from './signals/placement.ts'
 import type { Measured } from './signals/signal.ts'
 import type { TargetWindows } from './window/target-windows.ts'
 
@@ -18,6 +19,8 @@ export interface TargetSnapshot {
   /** Work that is pending, or seems to be, while nothing progresses. */
   readonly stall: Stall | undefined
   readonly loading: Loading | undefined
+  /** Which GPUs it runs on. */
+  readonly placement: Placement
   /** What a diagnosis weighs; absent before the first good collection, and of the GPU source. */
   readonly facts: TargetFacts | undefined
   /** Whether the last collection succeeded; absent before the first. */

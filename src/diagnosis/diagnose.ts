@@ -1,5 +1,5 @@
 import { rateOf } from '../signals/facts.ts'
-import type { GpuFacts } from '../signals/gpu-facts.ts'
+import type { GpuFacts, HostFacts } from '../signals/gpu-facts.ts'
 import type { TargetSnapshot } from '../snapshot.ts'
 import type { Draft, Finding } from './finding.ts'
 import {
@@ -10,6 +10,7 @@ import {
   overload,
   preemption,
 } from './load.ts'
+import { cardFillsUp, hostLeak, lostGpu, orphans, secondTenant } from './memory.ts'
 import { evidence, figure, type ReadScene, readScene, type Scene } from './scene.ts'
 import { gone, pausedAndWentOn, serves, silent, standstill } from './serving.ts'
 import { acceptanceFalls, cacheMisses, throttled } from './speed.ts'
@@ -19,8 +20,11 @@ export interface Patient {
   readonly atMs: number
   readonly targets: readonly TargetSnapshot[]
   readonly gpus: readonly GpuFacts[]
+  readonly host: HostFacts
   /** Why no GPU is known of; absent where they are. */
   readonly gpusUnknown: string | undefined
+  /** The targets that run on a lost GPU. */
+  readonly targetsOnLost: (uuid: string) => ReadonlySet<string>
 }
 
 /** Look at a target whatever it does. */
@@ -29,6 +33,9 @@ const always: readonly ((scene: Scene) => Draft | undefined)[] = [
   gone,
   silent,
   pausedAndWentOn,
+  orphans,
+  cardFillsUp,
+  secondTenant,
 ]
 
 /** Look at a target that serves, for what slows it. */
@@ -58,11 +65,26 @@ export function diagnose(patient: Patient): readonly Finding[] {
       notChecked: [...(draft.notChecked ?? []), ...unchecked(scene)],
     }))
   })
-  return found.toSorted((a, b) => b.weight - a.weight)
+  const lost = patient.gpus.flatMap((gpu) => {
+    const names = patient.targetsOnLost(gpu.uuid)
+    return (
+      lostGpu(
+        gpu,
+        patient.targets.filter(({ name }) => names.has(name)),
+      ) ?? []
+    )
+  })
+  const leaks = hostLeak(patient.host) ?? []
+  return [...lost, ...found].concat(leaks).toSorted((a, b) => b.weight - a.weight)
 }
 
 function sceneOf({ atMs, gpus, gpusUnknown }: Patient, target: TargetSnapshot): Scene {
-  return { target, facts: target.facts, gpus, gpusUnknown, atMs }
+  const { placement, facts } = target
+  if (placement.kind === 'unknown') {
+    return { target, facts, gpus: [], gpusUnknown: gpusUnknown ?? placement.why, atMs }
+  }
+  const own = gpus.filter(({ gpu }) => placement.gpus.has(gpu))
+  return { target, facts, gpus: own, gpusUnknown, atMs }
 }
 
 function draftsOf(scene: Scene): readonly Draft[] {

@@ -110,7 +110,9 @@ export function gone(scene: Scene): Draft | undefined {
   const code = target.lastFailure?.code
   const refused = code === 'refused' || code === 'reset' || code === 'resolve'
   if (target.state !== 'down' || !(sick || refused)) return undefined
-  const engines = scene.gpus.filter(({ runsEngine }) => runsEngine === true)
+  const engines = scene.gpus.filter(({ processes }) =>
+    processes?.some(({ owner }) => owner.kind === 'engine'),
+  )
   return {
     pain: 'P4',
     verdict: sick

@@ -1,3 +1,4 @@
+import type { Placement } from '../signals/placement.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
 import type { AlertName, Severity, Thresholds } from './settings.ts'
 import type { Assessment } from './state.ts'
@@ -12,6 +13,8 @@ export interface Subject {
 /** One target or the GPU source at one instant, as rules see it. */
 export interface Watched extends Pick<Assessment, 'state' | 'stall' | 'loading'> {
   readonly target: TargetWindows
+  /** Which GPUs it runs on. */
+  readonly placement: Placement
   /** The last good reading is recent enough for windows to speak of now. */
   readonly fresh: boolean
 }

@@ -1,3 +1,4 @@
+import type { GpuWork } from '../signals/gpu-work.ts'
 import type { EngineProgress } from '../window/engine-progress.ts'
 import type { TargetProgress } from '../window/progress.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
@@ -29,21 +30,6 @@ const shortestSilenceMs = 30_000
 const longestSilenceMs = 600_000
 /** A GPU that is busy for so long without a request at hand. */
 const busyWithoutWorkMs = 30_000
-
-/**
- * What the GPUs of a target do, as far as can be known: `idle`; `working` as when tokens come out;
- * `spinning`, fully utilized at a power far below that.
- */
-export interface GpuWork {
-  readonly kind: 'idle' | 'working' | 'spinning' | 'unclear'
-  /** Busiest and quietest of the target's GPUs, 0 to 1. */
-  readonly utilizationRatio: number
-  /** Power as a share of what these GPUs draw while tokens come out; absent where that is not known. */
-  readonly powerShare: number | undefined
-  /** How long the GPUs have been doing so without a break, milliseconds. */
-  readonly forMs: number
-  readonly ageMs: number
-}
 
 /** On what a stall rests. */
 export type StallKind =
@@ -170,7 +156,7 @@ function seemingStall(scene: Scene): Stall | undefined {
   if (shown.length === 0) return undefined
   const stillMs = Math.max(...shown.map(shownForMs))
   // Stale gauges stand over an idle GPU. One that spins is held by the engine's own hang.
-  const spinning = gpu?.kind === 'spinning' && gpu.forMs >= busyWithoutWorkMs
+  const spinning = gpu?.kind === 'spinning' && gpu.busyForMs >= busyWithoutWorkMs
   return {
     kind: spinning ? 'pending' : 'stale-gauges',
     certainty: spinning ? 'certain' : 'suspected',
@@ -208,7 +194,7 @@ function signsOfHiddenWork({ target, progress, quietMs, gpu }: Scene): readonly 
   const why: string[] = []
   const { count } = progress.idleAnswers
   if (count >= enoughIdleAnswers) why.push(`${count} requests ended without a token`)
-  if (gpu?.kind === 'spinning' && gpu.forMs >= busyWithoutWorkMs) {
+  if (gpu?.kind === 'spinning' && gpu.busyForMs >= busyWithoutWorkMs) {
     why.push(`the GPU is ${Math.round(100 * gpu.utilizationRatio)} % busy`)
   }
   const missed = (progress.finishedPerSecond * quietMs) / 1_000

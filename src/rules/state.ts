@@ -1,15 +1,11 @@
+import type { GpuWork } from '../signals/gpu-work.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
 import type { TargetState } from './health.ts'
-import { findStall, type GpuWork, type Stall } from './stall.ts'
+import type { Loading } from './loading.ts'
+import { findStall, type Stall } from './stall.ts'
 
 /** This many failures in a row, and not one lost scrape, make a target down. */
 const failuresToBeDown = 2
-
-/** A server that does not answer yet while its model is being loaded. */
-export interface Loading {
-  readonly summary: string
-  readonly evidence: Readonly<Record<string, number | string>>
-}
 
 /** What is known beside a target's own readings. */
 export interface Surroundings {

@@ -108,7 +108,8 @@ interface Known {
 /** Evaluations come more often than readings: what was worked out of the same values is not again. */
 const known = new WeakMap<GaugeHistory, Known>()
 
-function growthOnce(history: GaugeHistory, test: GrowthTest): Growth | undefined {
+/** As `growthOf`, worked out once for each new value. */
+export function growthOnce(history: GaugeHistory, test: GrowthTest): Growth | undefined {
   const { lastMs } = history
   const before = known.get(history)
   const holds =

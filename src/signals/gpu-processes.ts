@@ -54,7 +54,7 @@ export function gpuProcesses(
     if (history === undefined) return []
     const { gpu: position = '', uuid = '', pid = '', process = '' } = labels
     const { firstMs, fromStart } = history
-    const owner = isEngine(process) ? ownerOf(history, targets, atMs) : foreign
+    const owner = isEngineProgram(process) ? ownerOf(history, targets, atMs) : foreign
     const usedBytes = value
     return [{ gpu: position, uuid, pid, process, usedBytes, firstMs, fromStart, history, owner }]
   })
@@ -71,7 +71,7 @@ export function runsEngine(gpu: TargetWindows, position: string | undefined): bo
     (one) => one.instrument === 'gpu_lost' && one.value === 1 && here(one),
   )
   if (processes.length === 0 || isLost) return undefined
-  return processes.some((one) => here(one) && isEngine(one.labels['process'] ?? ''))
+  return processes.some((one) => here(one) && isEngineProgram(one.labels['process'] ?? ''))
 }
 
 /**
@@ -100,7 +100,8 @@ export function workingSince(
 const engine: Owner = { kind: 'engine' }
 const foreign: Owner = { kind: 'foreign' }
 
-function isEngine(process: string): boolean {
+/** Whether a program of this name is one of vLLM's. */
+export function isEngineProgram(process: string): boolean {
   return enginePrograms.test(process)
 }
 

@@ -39,7 +39,8 @@ export function judge(name: AlertName, scene: Scene): readonly Finding[] {
   assert.ok(rule !== undefined)
   const watch = (attempts: readonly Attempt[], of: typeof assess): Watched => {
     const target = remembered(attempts)
-    return { target, fresh, ...of(target, fresh) }
+    const placement = { kind: 'unknown', why: 'nobody looked' } as const
+    return { target, fresh, placement, ...of(target, fresh) }
   }
   return rule.judge({
     atMs,

@@ -40,6 +40,7 @@ export function targetOf(given: Partial<TargetSnapshot> = {}): TargetSnapshot {
     state: 'serving',
     stall: undefined,
     loading: undefined,
+    placement: { kind: 'unknown', why: 'nobody looked' },
     facts: undefined,
     up: true,
     models: ['llama'],

@@ -12,7 +12,8 @@ function alert(name: string, subject: Subject, rest: Partial<Alert> = {}): Alert
 
 function watched(name: string, state: Watched['state']): Watched {
   const target = new TargetWindows(name, { keepMs: 60_000 })
-  return { target, state, fresh: true, stall: undefined, loading: undefined }
+  const placement = { kind: 'unknown', why: 'nobody looked' } as const
+  return { target, state, placement, fresh: true, stall: undefined, loading: undefined }
 }
 
 /** Which of `alerts` are held back, as `alert of subject: cause`. */

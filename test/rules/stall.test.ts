@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Attempt, ProbeResult } from '../../src/reading.ts'
-import { findStall, type GpuWork, type Stall } from '../../src/rules/stall.ts'
+import { findStall, type Stall } from '../../src/rules/stall.ts'
 import { assess } from '../../src/rules/state.ts'
+import type { GpuWork } from '../../src/signals/gpu-work.ts'
 import { counter, gauge, type MadeSeries, read, wallAtZeroMs } from '../fakes/readings.ts'
 import { remembered } from '../fakes/signals.ts'
 
@@ -99,8 +100,7 @@ const spinning: GpuWork = {
   kind: 'spinning',
   utilizationRatio: 1,
   powerShare: 0.4,
-  forMs: 40_000,
-  ageMs: 0,
+  busyForMs: 40_000,
 }
 const working: GpuWork = { ...spinning, kind: 'working', powerShare: 0.95 }
 
