@@ -210,7 +210,8 @@ export const memoryRecipes: readonly Recipe[] = [
       const lastsMs = dials.between(2.5, 2, 3) * hourMs
       const gibPerHour = dials.between(1.5, 0.3, 1.9)
       const mib = Math.round((1024 * gibPerHour * lastsMs) / hourMs)
-      const steps = dials.pick(undefined, Math.ceil(mib / dials.between(60, 20, 100)))
+      const steps = Math.ceil(mib / dials.between(60, 20, 100))
+      const shape = dials.pick<{ readonly steps?: number }>({}, { steps })
       return {
         ...ordinary,
         summary: 'the memory of the engine on its GPU grows without end',
@@ -219,13 +220,7 @@ export const memoryRecipes: readonly Recipe[] = [
           'plan is fixed. VllmGpuMemoryLeak fires once the growth is beyond doubt.',
         traffic: trafficAt(dials.between(1, 0.5, 1.3)),
         incidents: [
-          {
-            kind: 'memory-growth',
-            fromMs,
-            untilMs: fromMs + lastsMs,
-            mib,
-            ...(steps === undefined ? {} : { steps }),
-          },
+          { kind: 'memory-growth', fromMs, untilMs: fromMs + lastsMs, mib, ...shape },
           { kind: 'memory-noise', fromMs: -forever, untilMs: forever, mib: 8 },
         ],
         label: ill({

@@ -65,7 +65,7 @@ export const healthyRecipes: readonly Recipe[] = [
         incident:
           'After 25 s, and every 75 s from then on, fourteen requests a second come for seven ' +
           'seconds. The queue they make is gone within seconds: nothing fires.',
-        traffic: trafficAt(arrivals),
+        traffic: trafficAt(arrivals, { maxTokens: [64, 128, 200] }),
         label: healthy(12 * minuteMs),
       }
     },
@@ -83,19 +83,19 @@ export const healthyRecipes: readonly Recipe[] = [
         traffic: trafficAt(
           [
             { atSeconds: fromSeconds, perSecond: 2 },
-            { atSeconds: fromSeconds + 5, perSecond: dials.between(60, 40, 70) },
+            { atSeconds: fromSeconds + 5, perSecond: dials.between(120, 100, 150) },
           ],
           {
-            promptTokens: { median: 2000, sigma: 0.01, max: 2100 },
+            promptTokens: { median: 1000, sigma: 0.01, max: 1060 },
             outputTokens: { median: 4000, sigma: 0.1, max: 8000 },
             // Of several lengths, so that they do not all end at once.
             maxTokens: [64, 96, 128, 160, 192],
             cachedRatio: 1,
             cachedShare: [0.9, 0.98],
-            maxInside: 33,
+            maxInside: 66,
           },
         ),
-        speed: { ...ordinarySpeed, slots: 64, kvBlocks: dials.pick(4350, 4340, 4380) },
+        speed: { ...ordinarySpeed, slots: 128, kvBlocks: dials.pick(4545, 4535, 4555) },
         label: healthy(15 * minuteMs),
       }
     },
@@ -206,7 +206,7 @@ export const healthyRecipes: readonly Recipe[] = [
         incident:
           'After 25 s every client closes its connection and nobody comes for three minutes. ' +
           'Running, waiting and KV-cache usage stand still above zero, yet nothing hangs.',
-        traffic: trafficAt(interrupted(dials.between(6, 3, 9), 0, span)),
+        traffic: trafficAt(interrupted(dials.between(6, 3, 7), 0, span)),
         incidents: [{ kind: 'hang-up', atMs }],
         label: healthy(untilMs + 5 * minuteMs, { alsoRight: ['P2'] }),
       }

@@ -196,13 +196,13 @@ export const stallRecipes: readonly Recipe[] = [
   {
     name: 'stall-prefill',
     make: (dials) => {
-      const callMs = onset(dials)
+      const callMs = onset(dials) - 12_000
       const fromMs = callMs + dials.between(15, 5, 25) * 1000
       return {
         ...ordinary,
         summary: 'the engine hangs in the middle of a very long prompt',
         incident:
-          'After 25 s a prompt of 600 000 tokens comes to a quiet server, and 15 s later the ' +
+          'After 13 s a prompt of 600 000 tokens comes to a quiet server, and 15 s later the ' +
           'kernels spin: the GPU is as busy as before, but the KV cache fills no further.',
         traffic: trafficAt(0.01, { patienceSeconds: [1200, 1800] }),
         speed: longSpeed,
