@@ -66,7 +66,7 @@ describe('a healthy server', () => {
 
   it('counts nothing during a long prefill while its cache fills and its GPU works', () => {
     for (const scenario of variants('long-prefill')) {
-      const looks = watch(scenario, { everyMs: 2000 })
+      const looks = watch(scenario, { everyMs: 2000, untilMs: 200_000 })
       let resting: Look[] = []
       let longest: readonly Look[] = []
       for (const look of looks) {

@@ -141,6 +141,8 @@ function rightAlerts(scenario: Scenario, seed: number): ReadonlySet<AlertName> {
   })
   engine.advance(-pastMs)
   const deaf: boolean[] = []
+  const finished: Truth['finished'][number][] = []
+  const ended: { readonly atMs: number; readonly failed: boolean }[] = []
   for (let atMs = 0; atMs <= Math.min(runMs, 20 * minuteMs); atMs += stepMs) {
     engine.advance(atMs)
     const loading = engine.loads().some(({ usedMiB }) => usedMiB > 400)
@@ -148,8 +150,10 @@ function rightAlerts(scenario: Scenario, seed: number): ReadonlySet<AlertName> {
     const looping = scenario.incidents.some((one) => one.kind === 'outage' && one.failures)
     const excused = loading && !orphaned && !looping && !engine.portOpen
     deaf.push((!engine.portOpen || engine.healthStatus === 503) && !excused)
+    const truth = engine.drainTruth()
+    finished.push(...truth.finished)
+    ended.push(...ends(truth))
   }
-  const truth = engine.drainTruth()
   const found = new Set<AlertName>()
   if (lasts(deaf, 30_000)) found.add('VllmDown')
   const judge = (alert: AlertName, forMs: number, isBad: (atMs: number) => boolean) => {
@@ -162,15 +166,15 @@ function rightAlerts(scenario: Scenario, seed: number): ReadonlySet<AlertName> {
       found.add(alert)
   }
   judge('VllmLatencyP99High', 2 * minuteMs, (atMs) => {
-    return share(truth.finished, atMs, (one) => one.e2eSeconds > 10) > 0.01
+    return share(finished, atMs, (one) => one.e2eSeconds > 10) > 0.01
   })
   judge('VllmQueueWaitHigh', minuteMs, (atMs) => {
-    return share(truth.finished, atMs, (one) => one.queueSeconds > 5) > 0.05
+    return share(finished, atMs, (one) => one.queueSeconds > 5) > 0.05
   })
   judge(
     'VllmErrorRatioHigh',
     2 * minuteMs,
-    (atMs) => share(ends(truth), atMs, (one) => one.failed) > 0.01,
+    (atMs) => share(ended, atMs, (one) => one.failed) > 0.01,
   )
   return found
 }
@@ -181,7 +185,7 @@ function ends(truth: Truth): readonly { readonly atMs: number; readonly failed: 
   const refused = truth.answers.flatMap(({ atMs, status }) => {
     return status === '5xx' ? [{ atMs, failed: true }] : []
   })
-  return [...finished, ...refused].sort((a, b) => a.atMs - b.atMs)
+  return [...finished, ...refused]
 }
 
 const told = ['VllmDown', 'VllmLatencyP99High', 'VllmQueueWaitHigh', 'VllmErrorRatioHigh'] as const
@@ -189,7 +193,7 @@ const told = ['VllmDown', 'VllmLatencyP99High', 'VllmQueueWaitHigh', 'VllmErrorR
 describe('the label', () => {
   for (const name of scenarioNames) {
     it(`of ${name} asks for the alerts that are right, and for no others`, () => {
-      for (const [seed, scenario] of variants(name).entries()) {
+      for (const [seed, scenario] of variants(name, 1).entries()) {
         const { mustFire, mayFire } = scenario.label
         const right = rightAlerts(scenario, seed + 1)
         for (const alert of told) {
