@@ -1,6 +1,9 @@
 import type { Draft } from './finding.ts'
 import { duration, evidence, inSeconds, type ReadScene, readScene, type Scene } from './scene.ts'
 
+/** Up to here a standstill may be a pause: a shape that is new is compiled for that long. */
+const shortMs = 25_000
+
 const look = (target: string) => `curl -s 'http://127.0.0.1:19400/health?target=${target}'`
 
 /** P1, P2, P3, P8: work is pending and nothing moves. */
@@ -11,12 +14,12 @@ export function standstill(scene: Scene): Draft | undefined {
   const spins = scene.gpus.filter(({ utilizationRatio = 0 }) => utilizationRatio >= 0.9)
   const dump = `py-spy dump --pid $(pgrep -f 'VLLM::(EngineCore|Worker)' | head -1)   # where it hangs; then restart ${name}`
   const common = { evidence: found, verdict: stall.summary }
-  if (stall.kind === 'stale-gauges' && stall.certainty === 'suspected') return staleGauges(scene)
+  if (stall.kind === 'stale-gauges' && clientsAreGone(scene)) return staleGauges(scene)
   // What has not lasted yet may be a pause: a new shape is compiled for up to a minute.
-  if (stall.certainty === 'certain' && !stall.notServing && stall.kind !== 'rank') {
+  if (!stall.notServing && stall.kind !== 'rank' && stall.stillMs < shortMs) {
     return {
       ...common,
-      pain: scene.facts?.young === true ? 'P8' : 'P1',
+      pain: 'P8',
       confidence: 'suspected',
       verdict: `${stall.summary}: a pause to compile, or the beginning of a hang`,
       ruledOut: [{ pain: 'P6', why: 'the KV cache does not fill: no prompt is being computed' }],
@@ -54,18 +57,25 @@ function ruledOutOf({ target, facts }: Scene): Draft['ruledOut'] {
   return out
 }
 
+/** Whether as many clients seem to have hung up as requests are shown. */
+function clientsAreGone({ facts }: Scene): boolean {
+  const engines = facts?.progress?.engines ?? []
+  const shown = engines.reduce((total, { running, waiting }) => total + running + waiting, 0)
+  return engines.some(({ hungUp }) => hungUp !== undefined && hungUp >= shown)
+}
+
 function staleGauges(scene: Scene): Draft {
-  const { stall, name } = scene.target
-  const counted = scene.facts?.failures?.kind === 'seen'
+  const { stall } = scene.target
   return {
-    pain: counted ? 'P2' : 'P1',
-    verdict: counted
-      ? `the gauges stand still at requests whose clients have all gone, by the HTTP answers that ended: stale gauges, or a hang (${stall?.summary ?? ''})`
-      : (stall?.summary ?? ''),
+    pain: 'P2',
+    verdict: `stale gauges, or a hang: ${stall?.summary ?? ''}; as many HTTP answers ended as requests are shown`,
     confidence: 'suspected',
-    evidence: evidence(scene, stall?.evidence ?? {}),
+    evidence: evidence(scene, {
+      ...stall?.evidence,
+      clients_hung_up: scene.facts?.progress?.engines[0]?.hungUp,
+    }),
     ruledOut: [{ pain: 'P10', why: 'nothing finishes' }],
-    next: probeCommand(scene) || look(name),
+    next: probeCommand(scene),
     weight: 50,
   }
 }

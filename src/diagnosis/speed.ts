@@ -54,8 +54,9 @@ function concurrencyOf({ timings, coveredMs }: ReadScene['recent']): number | un
   return (1_000 * (prefill + decode)) / coveredMs
 }
 
-/** Tokens that a share must rest on. */
+/** Tokens and requests that a share must rest on: one long prompt is no trend. */
 const enoughTokens = 2_000
+const enoughRequests = 20
 
 /** P19: what the prefix cache held, it no longer holds. */
 export function cacheMisses(scene: ReadScene): Draft | undefined {
@@ -110,6 +111,8 @@ function collapsed(
   },
 ): Draft | undefined {
   const { now, usual } = of
+  const requests = [scene.recent, scene.usual].map((one) => one?.timings.ttft?.count ?? 0)
+  if (Math.min(...requests) < enoughRequests) return undefined
   if (now === undefined || usual === undefined || usual < 0.15 || now > of.most * usual) {
     return undefined
   }

@@ -1,5 +1,5 @@
 import type { CollectErrorCode } from '../errors.ts'
-import { type GpuProcess, gpuProcesses } from '../signals/gpu-processes.ts'
+import { type GpuProcess, gpuProcesses, isEngineProgram } from '../signals/gpu-processes.ts'
 import type { GaugeHistory } from '../window/history.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
 import { gibibytes } from './words.ts'
@@ -18,7 +18,9 @@ const leastChangeBytes = 64 * 2 ** 20
 /** Loading that shows nothing for so long has hung: compiling takes up to half an hour on a slow host. */
 const stillMs = 1_800_000
 /** After so many starts that came to nothing, the next one is no reason to wait. */
-const patience = 2
+const patience = 1
+/** A process that was there for a shorter time was no start, but a helper of one. */
+const shortestStartMs = 15_000
 
 /**
  * Tells whether a target that does not answer is being loaded: a process of vLLM's that came after its last
@@ -56,8 +58,10 @@ export function findLoading(
 /** Processes of vLLM's that came after the target's last good reading and are gone without its having answered. */
 export function failedStarts(gpu: TargetWindows, sinceMs: number): number {
   const pids = new Set<string>()
-  for (const { firstMs, goneMs, labels } of gpu.histories('gpu_process_memory_used')) {
-    if (goneMs !== undefined && firstMs > sinceMs) pids.add(labels['pid'] ?? '')
+  for (const { firstMs, lastMs, goneMs, labels } of gpu.histories('gpu_process_memory_used')) {
+    const isEngine = isEngineProgram(labels['process'] ?? '')
+    if (!isEngine || goneMs === undefined || lastMs - firstMs < shortestStartMs) continue
+    if (firstMs > sinceMs) pids.add(labels['pid'] ?? '')
   }
   return pids.size
 }

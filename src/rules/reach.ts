@@ -1,4 +1,5 @@
 import type { CollectErrorCode } from '../errors.ts'
+import type { Attempt, HealthProbe } from '../reading.ts'
 import type { Finding, Rule, Watched } from './rule.ts'
 
 /** Failures that mean that nobody answers there. */
@@ -61,7 +62,7 @@ function judgeDown({ target, loading }: Watched): Finding {
   if (last === undefined) return { outcome: 'unknown', subject }
   // Until the model is loaded nobody listens: a cold start is no outage.
   if (loading !== undefined) return { outcome: 'pass', subject }
-  if (last.kind === 'missed' && isNoAnswer(last.code, last.status)) {
+  if (last.kind === 'missed' && isNoAnswer(last) && !answersWell(health)) {
     return {
       outcome: 'fail',
       subject,
@@ -85,7 +86,7 @@ function judgeBlind({ target }: Watched): Finding {
   const { last } = target
   if (last === undefined) return { outcome: 'unknown', subject }
   if (last.kind === 'read') return { outcome: 'pass', subject }
-  if (isNoAnswer(last.code, last.status) || notBlindCodes.has(last.code)) {
+  if ((isNoAnswer(last) && !answersWell(last.health)) || notBlindCodes.has(last.code)) {
     return { outcome: 'pass', subject }
   }
   return {
@@ -96,6 +97,11 @@ function judgeBlind({ target }: Watched): Finding {
   }
 }
 
-function isNoAnswer(code: CollectErrorCode, status: number | undefined): boolean {
+function isNoAnswer({ code, status }: Extract<Attempt, { kind: 'missed' }>): boolean {
   return unreachableCodes.has(code) || (code === 'status' && status !== undefined && status >= 500)
+}
+
+/** Whether the server says itself that it is well: then it is its page that is broken. */
+function answersWell(health: HealthProbe | undefined): boolean {
+  return health?.kind === 'answered' && health.status < 500
 }

@@ -21,6 +21,15 @@ const workingStalledAfterMs = 120_000
 /** Answers without any work, after which somebody must have asked. */
 const enoughIdleAnswers = 2
 /**
+ * A working engine whose gauges are merely stale would have worked for those who asked since. So many answers
+ * without a token prove that it does not: on GPUs that compute nothing, and where nothing is known of them.
+ */
+const proofOverIdleGpu = 5
+const proofWithoutGpu = 20
+const proofSpreadMs = 10_000
+/** An engine that had no share of so many finishes of each of its peers does not take part. */
+const enoughOfPeers = 20
+/**
  * A server that finished so many requests for each stretch as long as the silence is not quiet by chance:
  * e⁻²⁰ for arrivals at random, and still rare for those that come in bursts.
  */
@@ -119,20 +128,25 @@ interface Scene {
   readonly stalledMs: number
 }
 
-function provenStall({ progress, pendingMs, stalledMs, quietMs, gpu }: Scene): Stall | undefined {
+function provenStall(scene: Scene): Stall | undefined {
+  const { progress, pendingMs, stalledMs, quietMs, nowMs, gpu } = scene
   const stuck = progress.engines.filter(({ stillMs }) => stillMs >= pendingMs)
-  if (stuck.length === 0) return undefined
-  const stillMs = Math.max(...stuck.map((engine) => engine.stillMs))
+  const isProven = stuck.length > 0
+  const behind = isProven ? stuck : leftBehind(scene)
+  if (behind.length === 0) return undefined
+  const stillMs = Math.max(
+    ...behind.map((engine) => (isProven ? engine.stillMs : shownFor(engine, nowMs))),
+  )
   // Others work on: what is stuck is not the server but some of its engines.
   if (quietMs < pendingMs) {
-    const names = stuck.map(({ rank }) => rank).join(', ')
+    const names = behind.map(({ rank }) => rank).join(', ')
     return {
       kind: 'rank',
       certainty: 'certain',
       stillMs,
       notServing: false,
-      summary: `engine ${names} of ${progress.engines.length} has made no progress for ${whole(stillMs)} with ${pendingText(stuck)}, while others work`,
-      evidence: { ...evidenceOf(stuck, stillMs), engines: names },
+      summary: `engine ${names} of ${progress.engines.length} has made no progress for ${whole(stillMs)} with ${pendingText(behind)}, while others work`,
+      evidence: { ...evidenceOf(behind, stillMs), engines: names },
       wantsProbe: false,
     }
   }
@@ -142,51 +156,81 @@ function provenStall({ progress, pendingMs, stalledMs, quietMs, gpu }: Scene): S
     certainty: working ? 'suspected' : 'certain',
     stillMs,
     notServing: !working && stillMs >= stalledMs,
-    summary: `no progress for ${whole(stillMs)} with ${pendingText(stuck)}${gpuText(gpu)}`,
-    evidence: { ...evidenceOf(stuck, stillMs), ...gpuEvidence(gpu) },
+    summary: `no progress for ${whole(stillMs)} with ${pendingText(behind)}${gpuText(gpu)}`,
+    evidence: { ...evidenceOf(behind, stillMs), ...gpuEvidence(gpu) },
     wantsProbe: working,
   }
+}
+
+/** Engines that show requests and no work while each of the others has finished many. */
+function leftBehind({ progress: { engines }, pendingMs, nowMs }: Scene): readonly EngineProgress[] {
+  if (engines.length < 2) return []
+  return engines.filter(
+    (engine) =>
+      shownFor(engine, nowMs) >= pendingMs &&
+      engine.finishedSince >= enoughOfPeers * (engines.length - 1),
+  )
+}
+
+/** How long requests are shown without any sign of work. */
+function shownFor({ shownSinceMs }: EngineProgress, nowMs: number): number {
+  return shownSinceMs === undefined ? 0 : nowMs - shownSinceMs
 }
 
 function seemingStall(scene: Scene): Stall | undefined {
   const { progress, pendingMs, stalledMs, quietMs, nowMs, gpu } = scene
   if (quietMs < pendingMs) return undefined
-  const shownForMs = ({ shownSinceMs = nowMs }: EngineProgress) => nowMs - shownSinceMs
-  const shown = progress.engines.filter((engine) => shownForMs(engine) >= pendingMs)
+  const shown = progress.engines.filter((engine) => shownFor(engine, nowMs) >= pendingMs)
   if (shown.length === 0) return undefined
-  const stillMs = Math.max(...shown.map(shownForMs))
+  const stillMs = Math.max(...shown.map((engine) => shownFor(engine, nowMs)))
   // Stale gauges stand over an idle GPU. One that spins is held by the engine's own hang.
   const spinning = gpu?.kind === 'spinning' && gpu.busyForMs >= busyWithoutWorkMs
+  const asked = askedInVain(scene)
+  const certain = spinning || asked !== undefined
   return {
-    kind: spinning ? 'pending' : 'stale-gauges',
-    certainty: spinning ? 'certain' : 'suspected',
+    kind: certain ? 'pending' : 'stale-gauges',
+    certainty: certain ? 'certain' : 'suspected',
     stillMs,
-    notServing: spinning && stillMs >= stalledMs,
-    summary: `no progress for ${whole(stillMs)} with ${pendingText(shown)} shown, whose clients may have gone${gpuText(gpu)}`,
-    evidence: { ...evidenceOf(shown, stillMs), ...gpuEvidence(gpu) },
-    wantsProbe: !spinning,
+    notServing: certain && stillMs >= stalledMs,
+    summary: `no progress for ${whole(stillMs)} with ${pendingText(shown)} shown${certain ? '' : ', whose clients may have gone'}${gpuText(gpu)}${asked ?? ''}`,
+    evidence: {
+      ...evidenceOf(shown, stillMs),
+      answers_without_progress: progress.idleAnswers.count,
+      ...gpuEvidence(gpu),
+    },
+    wantsProbe: !certain,
   }
 }
 
+/** That so many asked and got no token that the engine cannot be at work; nothing where that is not proven. */
+function askedInVain({ progress: { idleAnswers }, gpu }: Scene): string | undefined {
+  const { served, firstMs = 0, lastMs = 0 } = idleAnswers
+  // A GPU that works may compute prompts whose clients never wait for the first token.
+  const isBusy = gpu?.kind === 'working' || gpu?.kind === 'unclear'
+  const enough = gpu === undefined || isBusy ? proofWithoutGpu : proofOverIdleGpu
+  if (served < enough || lastMs - firstMs < proofSpreadMs) return undefined
+  return `, while ${served} requests ended without a token`
+}
+
 function hiddenStall(scene: Scene): Stall | undefined {
-  const { progress, quietMs, pendingMs, gpu } = scene
+  const { progress, quietMs, pendingMs, stalledMs, gpu } = scene
   if (quietMs < pendingMs) return undefined
   const why = signsOfHiddenWork(scene)
   if (why.length === 0) return undefined
-  const { count } = progress.idleAnswers
+  const certain = askedInVain(scene) !== undefined
   return {
     kind: 'hidden',
-    certainty: 'suspected',
+    certainty: certain ? 'certain' : 'suspected',
     stillMs: quietMs,
-    notServing: false,
+    notServing: certain && quietMs >= stalledMs,
     summary: `no progress for ${whole(quietMs)}, no request is shown, and yet ${why.join('; ')}`,
     evidence: {
       seconds_without_progress: quietMs / 1_000,
-      answers_without_progress: count,
+      answers_without_progress: progress.idleAnswers.count,
       finished_per_second_before: progress.finishedPerSecond,
       ...gpuEvidence(gpu),
     },
-    wantsProbe: true,
+    wantsProbe: !certain,
   }
 }
 

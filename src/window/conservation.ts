@@ -105,6 +105,12 @@ export class Conservation {
     return 0
   }
 
+  /** How many clients seem to have hung up since the engine last showed a change; nothing where nobody counts. */
+  static hungUp({ base }: Stock, present: Present): number | undefined {
+    if (base.answered === undefined || present.answered === undefined) return undefined
+    return Math.max(0, present.answered - base.answered - (present.finished - base.finished))
+  }
+
   #most(
     ms: number,
     now: Stock,

@@ -27,6 +27,13 @@ export interface EngineProgress {
    * showing them until the next step. Absent while none is shown.
    */
   readonly shownSinceMs: number | undefined
+  /**
+   * Clients of the whole server that seem to have hung up since the engine last showed a change; absent
+   * where no HTTP answers are counted.
+   */
+  readonly hungUp: number | undefined
+  /** Requests that the whole server has finished since that sign, or since the watch of the engine began. */
+  readonly finishedSince: number
   /** The last time that it stood still with requests inside and then went on. */
   readonly pause: Pause | undefined
   /** How long at least some request has waited that still waits. */
@@ -115,10 +122,13 @@ export class EngineBook {
   #workedMs: number | undefined
   #stillMs = 0
   #pause: Pause | undefined
+  /** What the server had finished by the last sign of work. */
+  #finishedBefore = 0
   #shownSinceMs: number | undefined
 
-  constructor(sinceMs: number) {
-    this.#sinceMs = sinceMs
+  constructor(begin: Pick<Present, 'atMs' | 'finished'>) {
+    this.#sinceMs = begin.atMs
+    this.#finishedBefore = begin.finished
   }
 
   /** The engine's numbers at its last reading. */
@@ -163,8 +173,11 @@ export class EngineBook {
             : last.base,
     }
     if (worked) {
-      const pausedMs = present.atMs - (this.#shownSinceMs ?? present.atMs)
-      if (pausedMs >= shortestPauseMs) this.#pause = { ms: pausedMs, endedMs: present.atMs }
+      // What was only shown may have been stale gauges over an engine with nothing to do.
+      if (this.#stillMs >= shortestPauseMs) {
+        this.#pause = { ms: present.atMs - this.#quietSinceMs, endedMs: present.atMs }
+      }
+      this.#finishedBefore = present.finished
       this.#workedMs = present.atMs
       this.#stillMs = 0
       this.#shownSinceMs = undefined
@@ -191,6 +204,8 @@ export class EngineBook {
       stillMs: this.#stillMs,
       shownSinceMs: this.#shownSinceMs,
       pause: this.#pause,
+      hungUp: stock === undefined ? undefined : Conservation.hungUp(stock, present),
+      finishedSince: present.finished - this.#finishedBefore,
       oldestWait: stock === undefined ? undefined : this.conservation.oldestWait(stock, present),
     }
   }

@@ -20,10 +20,10 @@ export interface TargetProgress {
   /** Nothing had been counted in this life when the watch of it began. */
   readonly fromBirth: boolean
   /**
-   * Answers on serving paths that ended though no engine showed any work, and when the first of them was
-   * seen; those that may belong to work that was seen before are left out.
+   * Answers on serving paths that ended though no engine showed any work; those that may belong to work that
+   * was seen before are left out.
    */
-  readonly idleAnswers: { readonly count: number; readonly firstMs: number | undefined }
+  readonly idleAnswers: IdleAnswers
   /** Requests finished in a second of late, as of the last of them: an average that fades by 1/e in 60 s. */
   readonly finishedPerSecond: number
   /** How many requests of `model` have waited at least `ms`, at least; all engines together. */
@@ -31,6 +31,18 @@ export interface TargetProgress {
   /** How many have been inside at least `ms`, waiting or running, at least. */
   insideFor(ms: number, model: string): StillThere
 }
+
+/** Requests that were answered without any work of an engine. */
+export interface IdleAnswers {
+  readonly count: number
+  /** Those of them that were answered with 2xx, as those of clients that hung up are. */
+  readonly served: number
+  /** The readings that showed the first and the last of them; absent while there is none. */
+  readonly firstMs: number | undefined
+  readonly lastMs: number | undefined
+}
+
+const noAnswers: IdleAnswers = { count: 0, served: 0, firstMs: undefined, lastMs: undefined }
 
 /** What `ProgressBook.record` is told of a reading. */
 export interface Recording {
@@ -51,6 +63,8 @@ interface Layout {
   readonly engines: readonly EnginePlaces[]
   /** Answers that are no mistake of a client; absent where none are counted. */
   readonly answers: readonly number[] | undefined
+  /** Those of them that are 2xx. */
+  readonly served: readonly number[]
 }
 
 /** Follows the work of one target's engines from reading to reading. `record` alone changes it. */
@@ -62,7 +76,7 @@ export class ProgressBook {
   #workedMs: number | undefined
   #firstWorkedMs: number | undefined
   #quietReadings = 0
-  #idle: TargetProgress['idleAnswers'] = { count: 0, firstMs: undefined }
+  #idle = noAnswers
   #rate = { perSecond: 0, atMs: 0 }
   #progress: TargetProgress | undefined
 
@@ -81,14 +95,18 @@ export class ProgressBook {
     let worked = false
     for (const places of layout.engines) {
       const known = now.resetGroups.has(places.key) ? undefined : this.#books.get(places.key)
-      const book = known ?? new EngineBook(now.atMs)
+      const book = known ?? new EngineBook(present)
       const { values } = reading
       const { increments } = now
       if (book.record(places, { values, increments, before, present })) worked = true
       books.set(places.key, book)
     }
     this.#books = books
-    this.#noteWork(worked, (present.answered ?? 0) - (before.answered ?? 0), now.atMs)
+    this.#noteWork(worked, {
+      count: (present.answered ?? 0) - (before.answered ?? 0),
+      served: sumAt(now.increments, layout.served),
+      atMs: now.atMs,
+    })
     this.#noteFinished(present)
     this.#progress = layout.engines.length === 0 ? undefined : this.#describe(layout, present)
   }
@@ -104,6 +122,9 @@ export class ProgressBook {
       channels,
       engines: placesOf(channels),
       answers: counted ? answers.map(({ offset }) => offset) : undefined,
+      served: answers
+        .filter(({ labels }) => labels['status'] === '2xx')
+        .map(({ offset }) => offset),
     }
     return this.#layout
   }
@@ -115,7 +136,7 @@ export class ProgressBook {
     this.#workedMs = undefined
     this.#firstWorkedMs = undefined
     this.#quietReadings = 0
-    this.#idle = { count: 0, firstMs: undefined }
+    this.#idle = noAnswers
     this.#rate = { perSecond: 0, atMs }
   }
 
@@ -131,18 +152,27 @@ export class ProgressBook {
     return { atMs, justFinished, answered, finished: (this.#present?.finished ?? 0) + justFinished }
   }
 
-  #noteWork(worked: boolean, answers: number, atMs: number): void {
+  #noteWork(
+    worked: boolean,
+    answers: { readonly count: number; readonly served: number; readonly atMs: number },
+  ): void {
+    const { count, served, atMs } = answers
     if (worked) {
       this.#workedMs = atMs
       this.#firstWorkedMs ??= atMs
       this.#quietReadings = 0
-      this.#idle = { count: 0, firstMs: undefined }
+      this.#idle = noAnswers
       return
     }
     this.#quietReadings += 1
     // Until the first quiet reading, answers may still end to what finished with the last sign of work.
-    if (answers <= 0 || (this.#workedMs !== undefined && this.#quietReadings === 1)) return
-    this.#idle = { count: this.#idle.count + answers, firstMs: this.#idle.firstMs ?? atMs }
+    if (count <= 0 || (this.#workedMs !== undefined && this.#quietReadings === 1)) return
+    this.#idle = {
+      count: this.#idle.count + count,
+      served: this.#idle.served + served,
+      firstMs: this.#idle.firstMs ?? atMs,
+      lastMs: atMs,
+    }
   }
 
   #noteFinished({ justFinished, atMs }: Present): void {

@@ -25,8 +25,9 @@ export interface Outcome {
 }
 
 const scrapeEveryMs = 5_000
-/** A finding may take so long to come first, and what is over may be spoken of so long. */
+/** A finding may take so long to come first; of an incident that lasts for hours half of it. */
 const graceMs = 60_000
+const longMs = 1_800_000
 
 /** Plays a scenario and notes what the verdicts were. */
 export async function outcomeOf(
@@ -41,8 +42,9 @@ export async function outcomeOf(
   let suspectedMs: number | undefined
   let pendingMs: number | undefined
   const plain = new PlainRules()
-  const from = label.fromMs + graceMs
-  const until = Math.max(Math.min(label.untilMs, label.runMs), from + 30_000)
+  const until = Math.min(label.untilMs, label.runMs)
+  const lastsMs = until - label.fromMs
+  const from = label.fromMs + (lastsMs > longMs ? lastsMs / 2 : Math.min(graceMs, lastsMs / 2))
   const see = (seen: Seen): void => {
     const { atMs, snapshot } = seen
     plain.see(seen)

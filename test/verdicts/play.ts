@@ -2,7 +2,7 @@ import { SimulatedEngine } from '../../src/demo/engine.ts'
 import { SimulatedGpus } from '../../src/demo/gpus.ts'
 import type { Scenario } from '../../src/demo/scenario.ts'
 import type { Submission } from '../../src/demo/submissions.ts'
-import { toReading } from '../../src/dialects/nvidia-smi.ts'
+import { type HostMemory, programName, toReading } from '../../src/dialects/nvidia-smi.ts'
 import { emptyRoster, type GpuRoster } from '../../src/dialects/nvidia-smi-roster.ts'
 import { cutDocument, lostBusIds } from '../../src/dialects/nvidia-smi-text.ts'
 import { readGpus } from '../../src/dialects/nvidia-smi-values.ts'
@@ -154,10 +154,24 @@ class World {
     const document = cutDocument({ end, stdout, stderr }, { processes: true })
     if (document.kind !== 'whole') throw new Error('expected a whole document')
     const { remarks } = document
-    const told = { processes: true, lostBusIds: lostBusIds(remarks), remarks }
+    const told = { processes: true, lostBusIds: lostBusIds(remarks), remarks, host: this.#host() }
     const { reading, roster } = toReading(readGpus(await treeOf(document.xml)), this.#roster, told)
     this.#roster = roster
     this.windows.record({ ...common, kind: 'read', reading })
+  }
+
+  #host(): HostMemory {
+    const { totalBytes, availableBytes, processes } = this.#gpus.hostMemory()
+    return {
+      totalBytes,
+      availableBytes,
+      processes: processes.map(({ pid, name, rssBytes }) => ({
+        pid,
+        process: programName(name),
+        residentBytes: rssBytes,
+      })),
+      note: undefined,
+    }
   }
 
   input(atMs: number): EvaluateInput {
