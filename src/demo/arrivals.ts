@@ -14,7 +14,7 @@ export class Arrivals {
     this.#traffic = traffic
     this.#engines = engines
     this.#random = random
-    const peak = Math.max(...traffic.arrivals.map((corner) => corner.perSecond))
+    const peak = Math.max(0, ...traffic.arrivals.map((corner) => corner.perSecond))
     this.#peakPerMs = (peak * engines) / 1000
     this.nextMs = this.#after(startMs)
   }

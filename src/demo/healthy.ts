@@ -47,8 +47,8 @@ export const healthyRecipes: readonly Recipe[] = [
     make: (dials) => {
       const startSeconds = onset(dials) / 1000
       const low = dials.between(1, 0.3, 3)
-      const high = dials.between(14, 8, 16)
-      const lastSeconds = dials.between(7, 3, 8)
+      const high = dials.between(14, 11, 16)
+      const lastSeconds = dials.between(7, 4, 8)
       const everySeconds = dials.between(75, 45, 150)
       const arrivals = Array.from({ length: 12 }, (_, index) => {
         const atSeconds = startSeconds + index * everySeconds
@@ -78,7 +78,7 @@ export const healthyRecipes: readonly Recipe[] = [
         ...ordinary,
         summary: 'a KV cache that is full because the batch is good',
         incident:
-          'After 25 s long prompts with a common beginning fill the KV cache to 96 % and more, and ' +
+          'After 25 s long prompts with a common beginning fill the KV cache to about 97 %, and ' +
           'hardly any request has to give way. That is what the cache is for: nothing fires.',
         traffic: trafficAt(
           [
@@ -95,7 +95,7 @@ export const healthyRecipes: readonly Recipe[] = [
             maxInside: 66,
           },
         ),
-        speed: { ...ordinarySpeed, slots: 128, kvBlocks: dials.pick(4545, 4535, 4555) },
+        speed: { ...ordinarySpeed, slots: 128, kvBlocks: dials.pick(4545, 4540, 4550) },
         label: healthy(15 * minuteMs),
       }
     },
@@ -206,7 +206,7 @@ export const healthyRecipes: readonly Recipe[] = [
         incident:
           'After 25 s every client closes its connection and nobody comes for three minutes. ' +
           'Running, waiting and KV-cache usage stand still above zero, yet nothing hangs.',
-        traffic: trafficAt(interrupted(dials.between(6, 3, 7), 0, span)),
+        traffic: trafficAt(interrupted(dials.between(6, 5, 7), 0, span)),
         incidents: [{ kind: 'hang-up', atMs }],
         label: healthy(untilMs + 5 * minuteMs, { alsoRight: ['P2'] }),
       }

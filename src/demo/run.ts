@@ -174,10 +174,24 @@ function describe(about: {
     `  curl -s ${daemonUrl}/metrics | grep queue_time`,
     `  curl -s ${daemonUrl}/metrics | grep _gpu_`,
     '',
-    scenario.incident,
-    `Other scenarios: ${others.join(', ')} (--scenario=NAME). Stop with Ctrl-C.`,
+    ...wrapped(scenario.incident),
+    ...wrapped(`Other scenarios: ${others.join(', ')} (--scenario=NAME). Stop with Ctrl-C.`),
     '',
   ].join('\n')
+}
+
+/** Breaks a text into lines that fit on a terminal. */
+function wrapped(text: string): readonly string[] {
+  const lines: string[] = []
+  let line = ''
+  for (const word of text.split(' ')) {
+    if (line.length + word.length >= 100) {
+      lines.push(line)
+      line = ''
+    }
+    line += line === '' ? word : ` ${word}`
+  }
+  return [...lines, line]
 }
 
 function several(count: number, noun: string): string {

@@ -63,8 +63,7 @@ export async function startSimulatedServer(
     server.closeAllConnections()
   }
 
-  let timer = setTimeout(tick, followEveryMs)
-  timer.unref()
+  let timer: NodeJS.Timeout
 
   function tick(): void {
     follow()
@@ -72,6 +71,8 @@ export async function startSimulatedServer(
     timer.unref()
   }
 
+  // A server that still loads has no open port from the first moment on.
+  tick()
   return {
     url: `http://127.0.0.1:${port}`,
     follow,

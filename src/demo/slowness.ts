@@ -168,7 +168,7 @@ export const slownessRecipes: readonly Recipe[] = [
           'seconds, requests wait before they get to the engine, and the GPU has less to do.',
         traffic: trafficAt(
           [
-            { atSeconds: fromSeconds, perSecond: dials.between(3, 2.5, 3.5) },
+            { atSeconds: fromSeconds, perSecond: dials.between(3, 2.8, 3.5) },
             { atSeconds: fromSeconds + 10, perSecond: dials.between(5, 4, 6.5) },
           ],
           { outputTokens: { median: 25, sigma: 0.5, max: 200 }, patienceSeconds: [25, 45] },
@@ -178,7 +178,7 @@ export const slownessRecipes: readonly Recipe[] = [
             kind: 'busy-event-loop',
             fromMs,
             untilMs: forever,
-            requestMs: dials.between(600, 500, 900),
+            requestMs: dials.between(700, 650, 950),
             answerMs: [lowMs, 2 * lowMs],
             cores: dials.between(0.99, 0.95, 1.02),
           },

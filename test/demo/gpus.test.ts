@@ -168,6 +168,82 @@ describe('the document of the simulated GPUs', () => {
   })
 })
 
+describe('a GPU in trouble', () => {
+  it('shows every process on it, with their work and memory added up', async () => {
+    const incidents: readonly Incident[] = [
+      {
+        kind: 'neighbour',
+        gpu: 0,
+        name: 'train',
+        mib: 4096,
+        busyRatio: 0.25,
+        fromMs: 0,
+        untilMs: 5000,
+      },
+    ]
+    const gpus = gpusOf({ incidents })
+    gpus.observe([load(0)], 0)
+    gpus.observe([load(500)], 1000)
+    const [gpu] = (await documentOf(gpus)).gpus
+    // 0.5 × 0.82 of the engine, and 0.25 × (0.82 + 0.17 × 0.6) = 0.23 of the other: 64 %.
+    assert.equal(gpu?.utilizationRatio, 0.64)
+    assert.equal(gpu?.memoryUsedBytes, (74_514 + 4096 + 16) * mebibyte)
+    assert.deepEqual(
+      gpu?.processes.map(({ name }) => name),
+      ['VLLM::EngineCore', 'train'],
+    )
+    gpus.observe([load(900)], 6000)
+    assert.equal((await documentOf(gpus)).gpus[0]?.processes.length, 1)
+  })
+
+  it('says why its clock is low and for how long it was, and that it spins', async () => {
+    const incidents: readonly Incident[] = [
+      {
+        kind: 'throttle',
+        reason: 'hw_thermal_slowdown',
+        clockMhz: 900,
+        factor: 2,
+        fromMs: 500,
+        untilMs: 100_000,
+      },
+    ]
+    const gpus = gpusOf({ incidents })
+    gpus.observe([load(0)], 0)
+    gpus.observe([load(1000)], 1000)
+    const [gpu] = (await documentOf(gpus)).gpus
+    assert.deepEqual(
+      ['hw_thermal_slowdown', 'hw_slowdown', 'sw_power_cap'].map((reason) =>
+        gpu?.throttleReasons.get(reason),
+      ),
+      [true, true, false],
+    )
+    assert.match(gpus.answer().stdout, /<sm_clock>900 MHz/)
+    assert.match(gpus.answer().stdout, /counters_hw_therm_slowdown>500000 us</)
+    // Above what an idle GPU draws, 0.55 of 0.82 × 250 W.
+    assert.equal(gpu?.powerInstantWatts, 182.75)
+    const spinning = gpusOf()
+    spinning.observe([load(0)], 0)
+    spinning.observe([load(1000, { spinWatts: 120 })], 1000)
+    const [other] = (await documentOf(spinning)).gpus
+    assert.deepEqual([other?.utilizationRatio, other?.powerInstantWatts], [1, 120])
+  })
+
+  it('tells the memory of the host without any file', () => {
+    const gpus = gpusOf()
+    gpus.observe([load(0), load(0, { pid: 7, residentMiB: 1000 })], 0)
+    const { totalBytes, availableBytes, processes } = gpus.hostMemory()
+    assert.deepEqual(
+      processes.map(({ pid, rssBytes }) => [pid, rssBytes / mebibyte]),
+      [
+        [4242, 6200],
+        [7, 1000],
+      ],
+    )
+    // 24 GiB are taken by everything else.
+    assert.equal((totalBytes - availableBytes) / mebibyte, 24 * 1024 + 7200)
+  })
+})
+
 describe('the scenario of a lost GPU', () => {
   it('loses the last GPU at its time: a line on standard error, the others stay readable', async () => {
     const { incidents, label } = findScenario('gpu-lost')

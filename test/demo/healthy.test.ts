@@ -56,7 +56,7 @@ describe('a healthy server', () => {
     for (const scenario of variants('full-cache')) {
       const full = between(watch(scenario), scenario.label.runMs - 600_000, scenario.label.runMs)
       const ratios = full.map((look) => metric(look, usage))
-      assert.ok(quantile(ratios, 0.5) > 0.96, `${quantile(ratios, 0.5)}`)
+      assert.ok(quantile(ratios, 0.5) > 0.955, `${quantile(ratios, 0.5)}`)
       assert.ok(Math.min(...ratios) > 0.85)
       assert.ok(growth(full, 'vllm:num_preemptions_total') <= 5)
       const e2e = full.flatMap(({ truth }) => truth.finished.map((one) => one.e2eSeconds))

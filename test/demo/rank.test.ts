@@ -3,6 +3,7 @@ import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import type { Incident } from '../../src/demo/incident.ts'
 import { RankLedger } from '../../src/demo/ledger.ts'
+import { enter, Patience } from '../../src/demo/live-request.ts'
 import { Random } from '../../src/demo/random.ts'
 import { type Departure, Rank } from '../../src/demo/rank.ts'
 import type { RequestPlan } from '../../src/demo/requests.ts'
@@ -220,6 +221,96 @@ describe('one engine of the simulator', () => {
     )
     assert.deepEqual([ledger.running, ledger.waiting], [1, 0])
     assert.equal(rank.busyUntil(15), 15)
+  })
+})
+
+describe('an engine that hangs', () => {
+  const endless = { kind: 'hang', engines: 'all', untilMs: Number.POSITIVE_INFINITY } as const
+
+  it('ends no step and shows what it showed before, whoever comes or goes', () => {
+    const hang: Incident = { ...endless, onset: 'at-once', fromMs: 30 }
+    const { rank, ledger, truth, departures, runTo } = rankWith({}, new NoChance(1), [hang])
+    rank.enqueue(planOf({ outputTokens: 100 }), 0)
+    // Steps of 11 ms end at 11 and 22 ms; that of 33 ms never does.
+    runTo(30)
+    const shown = () => [ledger.running, ledger.waiting, ledger.kvCacheUsageRatio]
+    assert.deepEqual(shown(), [1, 0, 1 / 1000])
+    rank.enqueue(planOf({ leavesMs: 500 }), 40)
+    rank.enqueue(planOf({ leavesMs: 400 }), 50)
+    runTo(1000)
+    assert.deepEqual(shown(), [1, 0, 1 / 1000])
+    assert.equal(ledger.generationTokens, 2)
+    assert.deepEqual(departures, ['hung-up', 'hung-up'])
+    const lost = truth.drain().lost.map(({ atMs }) => atMs)
+    assert.deepEqual(lost, [400, 500])
+    // What it had seen it cannot drop; who came later never got to it.
+    assert.deepEqual([rank.load, rank.pending, rank.nextMs], [1, 1, 1_000_000])
+    assert.equal(rank.busyUntil(1000), 30)
+  })
+
+  it('goes on where it stood, and those in the batch have waited', () => {
+    const hang: Incident = { ...endless, onset: 'at-once', fromMs: 15, untilMs: 115 }
+    const { rank, truth, runTo } = rankWith({}, new NoChance(1), [hang])
+    rank.enqueue(planOf({ outputTokens: 3 }), 0)
+    runTo(1000)
+    // 4 of 11 ms were done at 15 ms: the step ends at 122 ms, the next one at 133.
+    near(truth.drain().finished[0]?.e2eSeconds, 0.133)
+  })
+
+  it('waits for a moment without work where it is to show nothing', () => {
+    const hang: Incident = { ...endless, onset: 'idle', fromMs: 5 }
+    const { rank, ledger, runTo } = rankWith({}, new NoChance(1), [hang])
+    rank.enqueue(planOf({ outputTokens: 3 }), 0)
+    runTo(100)
+    assert.equal(ledger.finished.stop, 1)
+    rank.enqueue(planOf({}), 200)
+    runTo(10_000)
+    assert.deepEqual([ledger.running, ledger.waiting, ledger.promptTokens], [0, 0, 1])
+    assert.deepEqual([ledger.prefixCacheQueries, rank.pending], [1, 1])
+  })
+
+  it('waits for a moment in which it shows requests where it is to be seen', () => {
+    const hang: Incident = { ...endless, onset: 'busy', fromMs: 5 }
+    const { rank, ledger, runTo } = rankWith({}, new NoChance(1), [hang])
+    rank.enqueue(planOf({}), 0)
+    runTo(100)
+    assert.equal(ledger.finished.stop, 1)
+    rank.enqueue(planOf({ outputTokens: 3 }), 200)
+    runTo(10_000)
+    assert.deepEqual([ledger.running, ledger.generationTokens], [1, 2])
+  })
+
+  it('keeps its GPU busy at the power of a spin where kernels spin', () => {
+    const hang: Incident = { ...endless, onset: 'at-once', fromMs: 30, spinWatts: 120 }
+    const { rank, runTo } = rankWith({}, new NoChance(1), [hang])
+    rank.enqueue(planOf({ outputTokens: 100 }), 0)
+    runTo(1000)
+    assert.deepEqual([rank.spinWatts(29), rank.spinWatts(30)], [undefined, 120])
+    assert.equal(rank.busyUntil(1000), 1000)
+  })
+})
+
+describe('the patience of clients', () => {
+  it('ends in its order, whatever the order in which they came', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(1000)), fc.nat(), (times, drop) => {
+        const patience = new Patience()
+        const requests = times.map((leavesMs) => enter(planOf({ leavesMs }), 0))
+        for (const request of requests) patience.push(request)
+        const done = requests[drop % (requests.length || 1)]
+        if (done !== undefined) done.over = true
+        const expected = requests.filter((one) => one !== done).map((one) => one.plan.leavesMs)
+        const found: number[] = []
+        while (patience.nextMs < Number.POSITIVE_INFINITY) {
+          found.push(patience.pop()?.plan.leavesMs ?? Number.NaN)
+        }
+        assert.deepEqual(
+          found,
+          expected.sort((a, b) => a - b),
+        )
+      }),
+      { seed: 1 },
+    )
   })
 })
 
