@@ -35,6 +35,8 @@ export const deathRecipes: readonly Recipe[] = [
           pain: 'P4',
           alsoRight: ['P7'],
           fromMs,
+          // The first time; the others are as it.
+          untilMs,
           mustFire: ['VllmDown'],
           mayFire: ['VllmErrorRatioHigh', 'VllmThroughputLow'],
         }),
@@ -88,7 +90,8 @@ export const deathRecipes: readonly Recipe[] = [
           alsoRight: ['P4'],
           fromMs,
           mustFire: ['VllmDown'],
-          mayFire: ['VllmErrorRatioHigh', 'VllmThroughputLow'],
+          // Nobody who runs planned for the memory that is held.
+          mayFire: ['VllmErrorRatioHigh', 'VllmThroughputLow', 'VllmGpuMemoryHigh'],
         }),
       }
     },

@@ -120,8 +120,8 @@ export const healthyRecipes: readonly Recipe[] = [
         speed: { ...longSpeed, promptTokenMs: dials.between(0.1, 0.09, 0.11) },
         incidents: calls,
         label: healthy(startMs + 20 * minuteMs, {
-          // It is true that its client waits long.
-          mayFire: ['VllmLatencyP99High', 'VllmTtftP99High'],
+          // It is true that its client waits long, and so do those who come behind it.
+          mayFire: ['VllmLatencyP99High', 'VllmTtftP99High', 'VllmQueueWaitHigh'],
         }),
       }
     },
