@@ -15,8 +15,11 @@ const youngMs = 300_000
 /** Requests that a process of unknown age has finished before it counts as grown up. */
 const grownUpFinished = 50
 
-/** A GPU that works as hard as ever computes something: only after so long is it taken for a hang. */
-const workingStalledAfterMs = 120_000
+/**
+ * A GPU that works as hard as ever computes something. No step of it takes longer than this, but one that
+ * prefills a whole prompt at once can take half a minute.
+ */
+const workingStalledAfterMs = 45_000
 
 /** Answers without any work, after which somebody must have asked. */
 const enoughIdleAnswers = 2
@@ -37,6 +40,8 @@ const enoughMissed = 20
 const shortestSilenceMs = 30_000
 /** After so long a silence nobody asks any more. */
 const longestSilenceMs = 600_000
+/** Where nobody asks any more, a hang is taken for over: it may be, and whoever asks will see. */
+const forgetMs = 600_000
 /** A GPU that is busy for so long without a request at hand. */
 const busyWithoutWorkMs = 30_000
 
@@ -130,7 +135,7 @@ interface Scene {
 
 function provenStall(scene: Scene): Stall | undefined {
   const { progress, pendingMs, stalledMs, quietMs, nowMs, gpu } = scene
-  const stuck = progress.engines.filter(({ stillMs }) => stillMs >= pendingMs)
+  const stuck = progress.engines.filter((engine) => isStuck(engine, scene))
   const isProven = stuck.length > 0
   const behind = isProven ? stuck : leftBehind(scene)
   if (behind.length === 0) return undefined
@@ -160,6 +165,15 @@ function provenStall(scene: Scene): Stall | undefined {
     evidence: { ...evidenceOf(behind, stillMs), ...gpuEvidence(gpu) },
     wantsProbe: working,
   }
+}
+
+/**
+ * Whether a request is proven to have stood still in an engine: now, or of late and for so long that its
+ * clients have given up since.
+ */
+function isStuck({ stillMs, provenMs }: EngineProgress, { pendingMs, stalledMs, nowMs }: Scene) {
+  if (provenMs === undefined || stillMs < pendingMs) return false
+  return provenMs === nowMs || (stillMs >= stalledMs && nowMs - provenMs <= forgetMs)
 }
 
 /** Engines that show requests and no work while each of the others has finished many. */

@@ -22,6 +22,8 @@ export interface EngineProgress {
    * proven it stays so until the engine works again, for clients who give up do not mend an engine.
    */
   readonly stillMs: number
+  /** The last reading that proved it; absent before one did. */
+  readonly provenMs: number | undefined
   /**
    * Since when requests are shown without any such sign. Their clients may have hung up: gauges can go on
    * showing them until the next step. Absent while none is shown.
@@ -121,6 +123,7 @@ export class EngineBook {
   #kv: number | undefined
   #workedMs: number | undefined
   #stillMs = 0
+  #provenMs: number | undefined
   #pause: Pause | undefined
   /** What the server had finished by the last sign of work. */
   #finishedBefore = 0
@@ -182,12 +185,15 @@ export class EngineBook {
       this.#stillMs = 0
       this.#shownSinceMs = undefined
     }
+    // An engine that reports fewer than before is alive, though it was seen to do nothing for them.
+    if (last !== undefined && running < last.running) this.#stillMs = 0
     this.#shownSinceMs = running + waiting > 0 ? (this.#shownSinceMs ?? present.atMs) : undefined
     this.#stock = stock
     this.#kv = kv
     this.conservation.push(stock, present)
-    const provenMs = this.conservation.insideSince(this.#quietSinceMs, stock, present)
-    this.#stillMs = Math.max(this.#stillMs, provenMs)
+    const insideMs = this.conservation.insideSince(this.#quietSinceMs, stock, present)
+    if (insideMs > 0) this.#provenMs = present.atMs
+    this.#stillMs = Math.max(this.#stillMs, insideMs)
     return worked
   }
 
@@ -202,6 +208,7 @@ export class EngineBook {
       workedMs: this.#workedMs,
       sinceMs: this.#sinceMs,
       stillMs: this.#stillMs,
+      provenMs: this.#provenMs,
       shownSinceMs: this.#shownSinceMs,
       pause: this.#pause,
       hungUp: stock === undefined ? undefined : Conservation.hungUp(stock, present),
