@@ -1,31 +1,21 @@
+import { derive, describe, describeGpus, type Told } from './describe.ts'
 import { diagnose } from './diagnosis/diagnose.ts'
 import { absenceCodes } from './errors.ts'
 import { type Alert, alertKey, step } from './rules/alert.ts'
-import {
-  gpuSourceStatus,
-  type HealthStatus,
-  type TargetState,
-  targetStatus,
-  worst,
-} from './rules/health.ts'
+import { gpuSourceStatus, type HealthStatus, targetStatus, worst } from './rules/health.ts'
 import { holdBack } from './rules/hold-back.ts'
 import { findLoading } from './rules/loading.ts'
 import { activity, engineStates, healthOf } from './rules/published.ts'
 import type { JudgeContext, Rule, Watched } from './rules/rule.ts'
 import type { Thresholds } from './rules/settings.ts'
-import { isYoung } from './rules/stall.ts'
 import { assess, sourceStateOf } from './rules/state.ts'
 import { engineSignals, gpuSourceSignals } from './signals/catalog.ts'
 import type { Signal, SignalSettings } from './signals/context.ts'
-import { blindSpotsOf } from './signals/errors.ts'
-import { factsOf } from './signals/facts.ts'
 import { gpuFactsOf, hostFactsOf } from './signals/gpu-facts.ts'
 import { gpuMemory } from './signals/gpu-memory.ts'
-import { runsEngine } from './signals/gpu-processes.ts'
 import { gpuWorkOf } from './signals/gpu-work.ts'
 import { placementOf, targetsOnLost } from './signals/placement.ts'
 import type { Measured } from './signals/signal.ts'
-import { thresholdNotes } from './signals/thresholds.ts'
 import type { Derived, GpuSnapshot, Snapshot, TargetSnapshot, Undecided } from './snapshot.ts'
 import type { TargetWindows } from './window/target-windows.ts'
 import type { Windows } from './window/windows.ts'
@@ -63,7 +53,7 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
   const told = { alerts, undecided }
   const derived = new Map<string, Derived>()
   const deriveOnce = (one: Watched, signals: readonly Signal[]): Derived => {
-    const found = derive(one, signals, previous, input)
+    const found = derive(one, signals, previous, input.settings)
     derived.set(one.target.name, found)
     return found
   }
@@ -71,7 +61,8 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
     ...describe(one, targetStatus, told, deriveOnce(one, engineSignals)),
     ...(input.settings.probing === true ? { probe: { last: one.target.probe } } : {}),
   }))
-  const gpus = gpu === undefined ? [] : describeGpus(gpu.target, alerts)
+  const onLost = (uuid: string) => targetsOnLost(uuid, all, gpu?.target)
+  const gpus = gpu === undefined ? [] : describeGpus(gpu.target, alerts, onLost)
   const gpuSource =
     gpu === undefined
       ? undefined
@@ -95,7 +86,7 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
       gpus: gpuFactsOf(gpu?.target, all, atMs),
       host: hostFactsOf(gpu?.target, all, atMs),
       gpusUnknown: whyNoGpus(gpu, input),
-      targetsOnLost: (uuid) => targetsOnLost(uuid, all, gpu?.target),
+      targetsOnLost: onLost,
     }),
     alerts,
     measured: together([
@@ -178,12 +169,6 @@ function isAbsent({ last, lastRead }: TargetWindows): boolean {
   return last === undefined || (last.kind === 'missed' && absenceCodes.has(last.code))
 }
 
-/** What the rules say: alerts, and what they cannot tell. */
-interface Told {
-  readonly alerts: readonly Alert[]
-  readonly undecided: readonly Undecided[]
-}
-
 function judge(
   previous: Snapshot | undefined,
   input: EvaluateInput,
@@ -223,101 +208,6 @@ function isWatched({ subject }: Alert, { targets, gpu }: EvaluateInput): boolean
   const { target, uuid } = subject
   if (uuid !== undefined) return gpu !== undefined
   return target === gpu?.name || targets.some(({ name }) => name === target)
-}
-
-function derive(
-  { target, fresh }: Watched,
-  signals: readonly Signal[],
-  previous: Snapshot | undefined,
-  { settings }: EvaluateInput,
-): Derived {
-  const { version } = target
-  const before = previous?.derived.get(target.name)
-  if (
-    before?.target === target &&
-    before.version === version &&
-    before.fresh === fresh &&
-    before.settings === settings
-  ) {
-    return before
-  }
-  const context = { target, settings, fresh }
-  const ofThresholds = thresholdNotes(target, settings)
-  return {
-    target,
-    version,
-    fresh,
-    settings,
-    facts: factsOf(target, isYoung(target)),
-    measured: signals.flatMap((signal) => signal.measure(context)),
-    notes: [...(target.reading?.notes ?? []), ...ofThresholds, ...blindSpotsOf(target)],
-    thresholdNotes: ofThresholds,
-  }
-}
-
-function describe(
-  { target, state, stall, loading, placement }: Watched,
-  statusOf: (state: TargetState, firing: number) => HealthStatus,
-  { alerts, undecided }: Told,
-  { facts, notes, thresholdNotes }: Derived,
-): TargetSnapshot {
-  const { reasons, suppressed } = shownOf(alerts, ({ subject }) => subject.target === target.name)
-  const { last, lastRead } = target
-  return {
-    name: target.name,
-    // What is held back fires all the same: it degrades, and its cause tells why.
-    status: statusOf(state, reasons.length + suppressed.length),
-    state,
-    stall,
-    loading,
-    placement,
-    facts,
-    up: last === undefined ? undefined : last.kind === 'read',
-    models: target.models,
-    version: target.reading?.version,
-    lastSuccessMs: lastRead?.atMs,
-    lastFailure: last?.kind === 'missed' ? { code: last.code, message: last.message } : undefined,
-    health: target.health,
-    reasons,
-    suppressed,
-    undecided: undecided.filter(({ subject }) => subject.target === target.name),
-    notes,
-    thresholdNotes,
-  }
-}
-
-function describeGpus(target: TargetWindows, alerts: readonly Alert[]): readonly GpuSnapshot[] {
-  const identities = target.lastGauges.filter(({ instrument }) => instrument === 'gpu_info')
-  // Every GPU that was ever there says whether it is lost; one that is lost says nothing else.
-  return target.lastGauges
-    .filter(({ instrument }) => instrument === 'gpu_lost')
-    .map(({ labels }) => {
-      const identity = identities.find((one) => one.labels['gpu'] === labels['gpu'])
-      const uuid = labels['uuid'] ?? ''
-      const { reasons, suppressed } = shownOf(alerts, ({ subject }) => subject.uuid === uuid)
-      return {
-        uuid,
-        index: Number(labels['gpu'] ?? 0),
-        name: identity?.labels['name'] ?? '',
-        // A GPU tells nothing of whether traffic should go there: that is for its targets to say.
-        status: reasons.length > 0 ? 'degraded' : 'healthy',
-        reasons,
-        suppressed,
-        runsEngine: runsEngine(target, labels['gpu']),
-      }
-    })
-}
-
-/** The firing alerts among those that `speaksOf` picks: reasons, and what is held back. */
-function shownOf(
-  alerts: readonly Alert[],
-  speaksOf: (alert: Alert) => boolean,
-): { readonly reasons: readonly Alert[]; readonly suppressed: readonly Alert[] } {
-  const firing = alerts.filter((alert) => alert.state === 'firing' && speaksOf(alert))
-  return {
-    reasons: firing.filter(({ heldBack }) => heldBack === undefined),
-    suppressed: firing.filter(({ heldBack }) => heldBack !== undefined),
-  }
 }
 
 /** Brings the samples of each family together, families in the order of their first sample. */

@@ -57,6 +57,8 @@ export interface GpuSnapshot {
   readonly suppressed: readonly Alert[]
   /** Whether vLLM runs on it, as far as the names of its processes tell. */
   readonly runsEngine: boolean | undefined
+  /** The targets that run on it though it is lost. */
+  readonly targetsOnLost: readonly string[]
 }
 
 /** A rule that cannot tell: what it found, and for whom. */

@@ -98,9 +98,15 @@ const table: Readonly<Record<string, Unit>> = {
     packages: [],
     node: [],
   },
+  'describe.ts': {
+    kind: 'core',
+    units: ['window', 'signals', 'rules', 'snapshot.ts', ...coreLeaves],
+    packages: [],
+    node: [],
+  },
   'evaluate.ts': {
     kind: 'core',
-    units: ['window', 'signals', 'rules', 'diagnosis', 'snapshot.ts', ...coreLeaves],
+    units: ['window', 'signals', 'rules', 'diagnosis', 'describe.ts', 'snapshot.ts', ...coreLeaves],
     packages: [],
     node: [],
   },

@@ -77,7 +77,7 @@ export function healthCode(status: HealthStatus, failOnDegraded: boolean): 200 |
  * Returns the body of `/health`, as of the evaluation.
  *
  * - `only`, a target or the GPU source: its status is the body's, and other targets are left out
- * - with a target, GPUs on which vLLM is known not to run are left out, too
+ * - with a target, GPUs on which it does not run are left out, too
  */
 export function healthBody(
   snapshot: Snapshot,
@@ -87,9 +87,7 @@ export function healthBody(
   const targets = only === undefined ? snapshot.targets : snapshot.targets.filter((t) => t === only)
   const { gpuSource } = snapshot
   const isTarget = only !== undefined && only !== gpuSource
-  const gpus = isTarget
-    ? snapshot.gpus.filter(({ runsEngine }) => runsEngine !== false)
-    : snapshot.gpus
+  const gpus = isTarget ? snapshot.gpus.filter((gpu) => runsOn(only, gpu)) : snapshot.gpus
   return {
     status: only?.status ?? snapshot.status,
     time: isoTime(snapshot.wallMs),
@@ -98,6 +96,12 @@ export function healthBody(
     gpus: gpus.map((gpu) => gpuBody(snapshot, gpu)),
     ...(gpuSource === undefined ? {} : { gpu_source: sourceBody(snapshot, gpuSource) }),
   }
+}
+
+/** Whether a target runs on a GPU, or may: where nobody can tell, on each that has a process of vLLM's. */
+function runsOn({ name, placement }: TargetSnapshot, gpu: GpuSnapshot): boolean {
+  if (placement.kind === 'unknown') return gpu.runsEngine !== false
+  return placement.gpus.has(String(gpu.index)) || gpu.targetsOnLost.includes(name)
 }
 
 /** Returns the body of `/health` while nothing can be said, and why. */

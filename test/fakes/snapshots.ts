@@ -67,6 +67,7 @@ export function gpuOf(given: Partial<GpuSnapshot> = {}): GpuSnapshot {
     reasons: [],
     suppressed: [],
     runsEngine: true,
+    targetsOnLost: [],
     ...given,
   }
 }
