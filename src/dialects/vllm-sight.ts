@@ -9,8 +9,9 @@ import { isAtLeast, parseVersion, type Version } from './version.ts'
  * - `engine-errors`: among the finished requests it names those that the engine failed
  * - `http`: it counts HTTP answers by status
  * - `http-certain`: every 5xx among them is a failure of the server
+ * - `http-at-end`: it counts an answer when that has ended, so that each client that hangs up ends one
  */
-export type VllmCapability = 'engine' | 'engine-errors' | 'http' | 'http-certain'
+export type VllmCapability = 'engine' | 'engine-errors' | 'http' | 'http-certain' | 'http-at-end'
 
 /** What can be known of a server beyond its numbers, and what cannot. */
 export interface Sight {
@@ -55,6 +56,8 @@ export function sightOf(
   if (declared.has('http_answers')) {
     capabilities.add('http')
     if (!isOf(version, countsBadRequestsAs5xx)) capabilities.add('http-certain')
+    // The front end that counts streams as they begin has no histogram of steps; the other one always has.
+    if (declared.has('engine_steps')) capabilities.add('http-at-end')
   }
   return { capabilities, blindSpots: blindSpotsOf(capabilities, declared) }
 }
@@ -73,6 +76,11 @@ function blindSpotsOf(
   }
   spots.push('Requests that clients aborted are counted nowhere by the Python front end.')
   if (http) spots.push('Answers of 401 are never counted.')
+  if (!capabilities.has('http-at-end')) {
+    spots.push(
+      'Whether clients have hung up cannot be told from the answers counted, so that a hang with requests inside is only suspected unless the GPUs prove it.',
+    )
+  }
   if (http && !capabilities.has('http-certain')) {
     spots.push('This version counts some bad requests as 5xx: they are in the upper bound alone.')
   }

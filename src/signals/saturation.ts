@@ -14,7 +14,10 @@ export const saturationSignals: readonly Signal[] = [
   oldestWait(),
 ]
 
-/** 0 where no request is known to wait: it is a bound, and says no more than it knows. */
+/**
+ * 0 where no request is known to wait: it is a bound, and says no more than it knows. What holds only if no
+ * client has hung up is no bound, and is told as the reason for having none.
+ */
 function oldestWait(): Signal {
   const family: Family = {
     name: 'oldest_wait_lower_bound_seconds',
@@ -24,15 +27,20 @@ function oldestWait(): Signal {
   return {
     measure(context) {
       const { target } = context
-      const { progress } = target
       const isNow = target.last?.kind === 'read'
       return modelLabels(context).map((labels) => {
-        const own = progress?.engines.filter(({ model }) => model === labels['model_name']) ?? []
-        if (!isNow || own.length === 0) {
+        const own = target.progress?.engines.filter(({ model }) => model === labels['model_name'])
+        if (!isNow || own === undefined || own.length === 0) {
           return entry(family, labels, absent(isNow ? 'no-data' : 'stale'))
         }
-        const waits = own.map(({ oldestWait: wait }) => wait?.ms ?? 0)
-        return entry(family, labels, measured(Math.max(...waits) / 1_000))
+        const waits = own.flatMap(({ oldestWait: wait }) => (wait === undefined ? [] : [wait]))
+        const longest = Math.max(0, ...waits.map(({ ms }) => ms)) / 1_000
+        const certain = waits.filter((wait) => wait.certain).map(({ ms }) => ms)
+        if (certain.length < waits.length && certain.length === 0) {
+          const detail = `suspected: ${longest} s, unless the clients have hung up unseen`
+          return entry(family, labels, absent('no-data', detail))
+        }
+        return entry(family, labels, measured(Math.max(0, ...certain) / 1_000))
       })
     },
   }

@@ -60,6 +60,7 @@ const fadeMs = 60_000
 /** Where the numbers are in the readings of a shape. */
 interface Layout {
   readonly channels: readonly Channel[]
+  readonly capabilities: ReadonlySet<string>
   readonly engines: readonly EnginePlaces[]
   /** Answers that are no mistake of a client; absent where none are counted. */
   readonly answers: readonly number[] | undefined
@@ -111,18 +112,22 @@ export class ProgressBook {
     this.#progress = layout.engines.length === 0 ? undefined : this.#describe(layout, present)
   }
 
-  #layOut({ channels, declared }: Reading): Layout {
-    if (this.#layout?.channels === channels) return this.#layout
+  #layOut({ channels, capabilities }: Reading): Layout {
+    if (this.#layout?.channels === channels && this.#layout.capabilities === capabilities) {
+      return this.#layout
+    }
     const answers = channels.filter(
       ({ instrument, labels }) =>
         instrument === 'http_answers' && /^[25]xx$/.test(labels['status'] ?? ''),
     )
-    const counted = answers.length > 0 || declared?.has('http_answers') === true
+    // Answers that are counted as they begin tell nothing of who is gone.
+    const counted = capabilities.has('http-at-end')
     this.#layout = {
       channels,
+      capabilities,
       engines: placesOf(channels),
       answers: counted ? answers.map(({ offset }) => offset) : undefined,
-      served: answers
+      served: (counted ? answers : [])
         .filter(({ labels }) => labels['status'] === '2xx')
         .map(({ offset }) => offset),
     }

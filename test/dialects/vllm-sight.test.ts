@@ -51,6 +51,7 @@ const failedInStream = /streamed answer/
 const badRequests = /bad requests as 5xx/
 const aborted = /aborted .* Python front end/
 const unauthorized = /401/
+const hungUp = /clients have hung up cannot be told/
 
 /** What each version is known by: its page, what can be told of it, and its error ratios. */
 interface Era {
@@ -64,7 +65,7 @@ interface Era {
   readonly ratios: readonly [number, number] | undefined
 }
 
-const certainToday = ['engine', 'engine-errors', 'http', 'http-certain']
+const certainToday = ['engine', 'engine-errors', 'http', 'http-at-end', 'http-certain']
 // The larger of 20 and 30, and their sum, ÷ 1,000.
 const today = {
   http: true,
@@ -76,7 +77,7 @@ const today = {
 // Bad requests are among the 30: 20 are certain.
 const between = {
   ...today,
-  capabilities: ['engine', 'engine-errors', 'http'],
+  capabilities: ['engine', 'engine-errors', 'http', 'http-at-end'],
   blindSpots: [aborted, unauthorized, badRequests],
   ratios: [0.02, 0.05],
 } as const
@@ -84,7 +85,7 @@ const between = {
 const before = {
   http: true,
   error: false,
-  capabilities: ['engine', 'http', 'http-certain'],
+  capabilities: ['engine', 'http', 'http-at-end', 'http-certain'],
   blindSpots: [aborted, unauthorized, failedInStream],
   ratios: [0.03, 0.03],
 } as const
@@ -95,7 +96,7 @@ const eras: readonly Era[] = [
     http: false,
     error: false,
     capabilities: ['engine'],
-    blindSpots: [/cannot be seen/, aborted],
+    blindSpots: [/cannot be seen/, aborted, hungUp],
     ratios: undefined,
   },
   { ...before, version: '0.8.5' },
@@ -127,6 +128,8 @@ describe('what is known of a version', () => {
         `{model_name="m",finished_reason="stop"} ${950 * share}`,
         ...(era.error ? [`{model_name="m",finished_reason="error"} ${20 * share}`] : []),
       ),
+      // The Python front end counts its steps, and answers as they end.
+      ...(era.http ? ['# TYPE vllm:iteration_tokens_total histogram'] : []),
       ...(era.http
         ? family(http, 'counter', answer('2xx', 970, share), answer('5xx', 30, share))
         : []),
@@ -246,8 +249,12 @@ describe('a Rust front end that nobody has asked anything', () => {
 
   it('tells failures, of which there were none, and does not tell what memory it planned', () => {
     const reading = pageReader('openmetrics')(rustPage, '0.27.0')
-    assert.deepEqual(capabilities(reading), certainToday)
-    assert.equal(reading.blindSpots?.length, 3)
+    // It counts streams as they begin, so that no answer tells of a client that is gone.
+    assert.deepEqual(
+      capabilities(reading),
+      certainToday.filter((one) => one !== 'http-at-end'),
+    )
+    assert.equal(reading.blindSpots?.length, 4)
     assert.match(reading.blindSpots?.at(-1) ?? '', /VllmGpuMemoryHigh/)
   })
 

@@ -22,8 +22,8 @@ export interface MadeSeries {
 export interface MadeReading {
   readonly version?: string
   /**
-   * Unless given, those of the newest vLLM: `engine` where anything but GPUs is measured, `http` and
-   * `http-certain` where answers are counted, `engine-errors` where finished requests are.
+   * Unless given, those of the newest vLLM: `engine` where anything but GPUs is measured, `http`,
+   * `http-certain` and `http-at-end` where answers are counted, `engine-errors` where finished requests are.
    */
   readonly capabilities?: readonly string[]
   /** Unless given, the instruments of the series. */
@@ -126,7 +126,7 @@ export function reading(all: readonly MadeSeries[], rest: MadeReading = {}): Rea
   const told: string[] = []
   const ofGpus = (instrument: InstrumentId) => ['gpu', 'host'].includes(instruments[instrument].of)
   if (made.some((instrument) => !ofGpus(instrument))) told.push('engine')
-  if (made.includes('http_answers')) told.push('http', 'http-certain')
+  if (made.includes('http_answers')) told.push('http', 'http-certain', 'http-at-end')
   if (made.includes('requests_finished')) told.push('engine-errors')
   return {
     channels,
