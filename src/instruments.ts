@@ -182,6 +182,11 @@ export const instruments = {
     merge: 'max',
     history: true,
   }),
+  host_process_start: gauge(
+    'seconds',
+    'Unix time at which a process on a GPU started, and its ancestors by their generation.',
+    { of: 'host', by: ['pid', 'process', 'generation'], merge: 'max', history: true },
+  ),
   host_memory_total: gauge('bytes', 'Memory of the host.', { of: 'host', merge: 'max' }),
   host_memory_available: gauge('bytes', 'Memory that the host could still give to processes.', {
     of: 'host',

@@ -30,6 +30,11 @@ export interface HostProcess {
   /** The program's base name. */
   readonly process: string
   readonly residentBytes: number
+  /**
+   * When it started, and before it its parent, and so on, in Unix seconds: a server says when it started,
+   * and its engine's processes descend from it.
+   */
+  readonly startsSeconds?: readonly number[]
 }
 
 /** A process that a document lists, and the name it goes by there. */
@@ -128,8 +133,13 @@ export function listedProcesses(document: GpuDocument): readonly ListedProcess[]
 function describeHost(host: HostMemory, page: Page): void {
   page.putOfHost('host_memory_total', host.totalBytes, {})
   page.putOfHost('host_memory_available', host.availableBytes, {})
-  for (const { pid, process, residentBytes } of host.processes.toSorted((a, b) => a.pid - b.pid)) {
-    page.putOfHost('host_process_memory', residentBytes, { pid: String(pid), process })
+  const processes = host.processes.toSorted((a, b) => a.pid - b.pid)
+  for (const { pid, process, residentBytes, startsSeconds = [] } of processes) {
+    const labels = { pid: String(pid), process }
+    page.putOfHost('host_process_memory', residentBytes, labels)
+    for (const [generation, seconds] of startsSeconds.entries()) {
+      page.putOfHost('host_process_start', seconds, { ...labels, generation: String(generation) })
+    }
   }
 }
 

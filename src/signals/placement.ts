@@ -8,7 +8,8 @@ export type Placement =
 
 /**
  * Tells which GPUs a target runs on: the only target of a host has all processes of vLLM's there. Of several
- * each has those that came before it first answered, if no other one did after that.
+ * each has those that descend from its server, which says when it started; where that cannot be read, those
+ * that came before it first answered, if no other one did after that.
  *
  * - the driver lists no processes: for the only target, every GPU that can be read
  * - nobody can tell: `unknown`
@@ -31,7 +32,10 @@ export function placementOf(
   const own = processes.filter(({ labels }) => {
     if (!isEngineProgram(labels['process'] ?? '')) return false
     const history = gpu.history('gpu_process_memory_used', labels)
-    return isOnly || (history !== undefined && ownerOf(history, targets) === target.name)
+    if (isOnly) return true
+    const owner = parentOf(labels['pid'] ?? '', targets, gpu)
+    if (owner !== undefined) return owner === target.name
+    return history !== undefined && ownerOf(history, targets) === target.name
   })
   if (own.length === 0 && !isOnly) {
     return {
@@ -61,12 +65,37 @@ export function targetsOnLost(
     if (!ofCard(process) || process.goneMs !== lostMs) continue
     if (!isEngineProgram(process.labels['process'] ?? '')) continue
     const [only] = targets
-    const owner = targets.length === 1 ? only?.name : ownerOf(process, targets)
+    const parent = parentOf(process.labels['pid'] ?? '', targets, gpu)
+    const owner = targets.length === 1 ? only?.name : (parent ?? ownerOf(process, targets))
     const target = targets.find(({ name }) => name === owner)
     const beganMs = target?.life?.sinceMs ?? target?.life?.readMs
     if (target !== undefined && beganMs !== undefined && beganMs <= lostMs) found.add(target.name)
   }
   return found
+}
+
+/** Two ways to one time: a server rounds its own start, and the boot time moves with the wall clock. */
+const sameStartSeconds = 1.5
+
+/** The target whose server is a process, or an ancestor of it, by the times at which they started. */
+function parentOf(
+  pid: string,
+  targets: readonly TargetWindows[],
+  gpu: TargetWindows,
+): string | undefined {
+  let nearest: { readonly name: string; readonly apart: number } | undefined
+  // Those of processes that are gone, too: a card that is lost takes its processes along.
+  for (const { labels, values } of gpu.histories('host_process_start')) {
+    const value = values.at(-1)
+    if (labels['pid'] !== pid || value === undefined) continue
+    for (const { name, reading } of targets) {
+      const apart = Math.abs(value - (reading?.processStartSeconds ?? Number.NaN))
+      if (apart <= sameStartSeconds && apart < (nearest?.apart ?? Number.POSITIVE_INFINITY)) {
+        nearest = { name, apart }
+      }
+    }
+  }
+  return nearest?.name
 }
 
 /** A load takes at most so long: a process is that of the first target that answers within it. */

@@ -5,13 +5,17 @@ import {
   type ListedProcess,
   programName,
 } from '../dialects/nvidia-smi.ts'
-import { isProgram, readMeminfo, residentBytes } from '../dialects/proc.ts'
+import { bootSeconds, isProgram, readBirth, readMeminfo, residentBytes } from '../dialects/proc.ts'
 import { readStart } from './regular-file.ts'
 
 // 64 processes take some 20 ms; a reading of the GPUs does not wait much longer than that.
 const READ_WITHIN_MS = 300
 // The lines that are wanted stand in the first KiB of a status, and the program's name begins its line.
 const MAX_BYTES = 4_096
+// The boot time stands behind lines that are as many and as long as there are processors and interrupts.
+const MAX_STAT_BYTES = 1_048_576
+// An engine's process descends from the server by a child or two.
+const MAX_GENERATIONS = 4
 
 /**
  * Reads from `/proc` what the host has of memory, and what the processes on its GPUs hold of it.
@@ -22,6 +26,8 @@ const MAX_BYTES = 4_096
 export class HostMemoryReader {
   readonly #root: string
   #reading = false
+  /** When the host was booted. */
+  #bootSeconds: number | 'unknown' | undefined
 
   /** `root` is `/proc`, or what stands for it. */
   constructor(root: string) {
@@ -62,21 +68,42 @@ export class HostMemoryReader {
     found: Found,
     signal: AbortSignal,
   ): Promise<boolean> {
-    found.meminfo = readMeminfo((await this.#text('meminfo')) ?? '')
+    found.meminfo = readMeminfo((await this.#text(['meminfo'])) ?? '')
     for (const { pid, name } of listed) {
       if (signal.aborted) return false
-      const cmdline = await this.#text(String(pid), 'cmdline')
+      const cmdline = await this.#text([String(pid), 'cmdline'])
       if (cmdline === undefined || !isProgram(cmdline, name)) continue
-      const bytes = residentBytes((await this.#text(String(pid), 'status')) ?? '')
+      const bytes = residentBytes((await this.#text([String(pid), 'status'])) ?? '')
       if (bytes === undefined) continue
-      found.processes.push({ pid, process: programName(name), residentBytes: bytes })
+      const starts = await this.#starts(pid)
+      found.processes.push({
+        pid,
+        process: programName(name),
+        residentBytes: bytes,
+        ...(starts.length === 0 ? {} : { startsSeconds: starts }),
+      })
     }
     return true
   }
 
-  async #text(...names: readonly string[]): Promise<string | undefined> {
+  /** When a process started, its parent before it, and so on. */
+  async #starts(pid: number): Promise<readonly number[]> {
+    this.#bootSeconds ??=
+      bootSeconds((await this.#text(['stat'], MAX_STAT_BYTES)) ?? '') ?? 'unknown'
+    const boot = this.#bootSeconds
+    const starts: number[] = []
+    for (let next = pid; boot !== 'unknown' && next > 1 && starts.length < MAX_GENERATIONS; ) {
+      const birth = readBirth((await this.#text([String(next), 'stat'])) ?? '')
+      if (birth === undefined) break
+      starts.push(boot + birth.afterBootSeconds)
+      next = birth.parent
+    }
+    return starts
+  }
+
+  async #text(names: readonly string[], maxBytes = MAX_BYTES): Promise<string | undefined> {
     try {
-      const start = await readStart(join(this.#root, ...names), MAX_BYTES)
+      const start = await readStart(join(this.#root, ...names), maxBytes)
       return start.kind === 'read' ? new TextDecoder().decode(start.bytes) : undefined
     } catch (error) {
       // Gone meanwhile, hidden from us, or no descriptor is left: there is nothing to read.

@@ -3,7 +3,13 @@ import { describe, it } from 'node:test'
 import { type HostMemory, listedProcesses, toReading } from '../../src/dialects/nvidia-smi.ts'
 import { emptyRoster } from '../../src/dialects/nvidia-smi-roster.ts'
 import { type GpuDocument, readGpus } from '../../src/dialects/nvidia-smi-values.ts'
-import { isProgram, readMeminfo, residentBytes } from '../../src/dialects/proc.ts'
+import {
+  bootSeconds,
+  isProgram,
+  readBirth,
+  readMeminfo,
+  residentBytes,
+} from '../../src/dialects/proc.ts'
 
 const kibibyte = 1_024
 
@@ -122,5 +128,27 @@ describe('the memory of the host', () => {
     const found = read({ ...nothing, note: 'hidden' })
     assert.deepEqual([hostOf(found), found.notes], [[], ['hidden']])
     assert.deepEqual(hostOf(read(undefined)), [])
+  })
+})
+
+describe('the birth of a process', () => {
+  const tail = 'S 4700 4711 4700 0 -1 4194560 5 0 0 0 1 2 0 0 20 0 9 0 123456 7 8'
+
+  it('is its parent and its start in hundredths of a second since the boot', () => {
+    // Field 22 of the line is the 20th behind the name: 123456 ticks are 1234.56 s.
+    const birth = { parent: 4700, afterBootSeconds: 1_234.56 }
+    assert.deepEqual(readBirth(`4711 (python3) ${tail}\n`), birth)
+    assert.deepEqual(readBirth(`4711 (a) S 1 (b) ${tail}\n`), birth)
+  })
+
+  it('is unknown from what is no such line', () => {
+    for (const text of ['', '4711 (x)', '4711 (x) S 1 2 3', 'no process']) {
+      assert.equal(readBirth(text), undefined)
+    }
+  })
+
+  it('counts from the boot that /proc/stat tells', () => {
+    assert.equal(bootSeconds('cpu 1 2\nintr 5 6\nbtime 1700000000\nprocesses 9\n'), 1_700_000_000)
+    assert.equal(bootSeconds('cpu 1 2\n'), undefined)
   })
 })

@@ -55,6 +55,21 @@ describe('the memory of the host', () => {
     })
   })
 
+  it('comes with the starts of each process and of its ancestors, the root of all left out', async () => {
+    const birth = (parent: number, ticks: number) =>
+      `1 (x) S ${parent} ${'0 '.repeat(17)}${ticks} 0\n`
+    const root = procOf({
+      meminfo,
+      stat: 'cpu 1\nbtime 1000\n',
+      ...processOf(4711, 'VLLM::EngineCore\0', 30),
+      '4711/stat': birth(4700, 5_000),
+      '4700/stat': birth(1, 4_000),
+    })
+    const found = await new HostMemoryReader(root).read([engine], never)
+    // 50 s and 40 s after the boot at 1000.
+    assert.deepEqual(found.processes[0]?.startsSeconds, [1_050, 1_040])
+  })
+
   it('leaves out a pid that another program has here, and says nothing while one can be read', async () => {
     const root = procOf({
       meminfo,
