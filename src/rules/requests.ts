@@ -130,13 +130,13 @@ function judgeOldestWait(
 ): Finding {
   const { progress } = target
   if (!fresh || progress === undefined) return { outcome: 'unknown', subject }
-  let oldest = { ms: 0, certain: true }
-  for (const { model, oldestWait } of progress.engines) {
-    if (model === subject.model_name && oldestWait !== undefined && oldestWait.ms > oldest.ms) {
-      oldest = oldestWait
-    }
-  }
-  if (oldest.ms <= 1_000 * threshold) return { outcome: 'pass', subject }
+  const tooLong = progress.engines.flatMap(({ model, oldestWait: wait }) =>
+    model === subject.model_name && wait !== undefined && wait.ms > 1_000 * threshold ? [wait] : [],
+  )
+  // A wait that is certain says more than a longer one that is not.
+  const certain = tooLong.filter((wait) => wait.certain)
+  const [oldest] = (certain.length > 0 ? certain : tooLong).toSorted((a, b) => b.ms - a.ms)
+  if (oldest === undefined) return { outcome: 'pass', subject }
   const waitSeconds = oldest.ms / 1_000
   return {
     outcome: oldest.certain ? 'fail' : 'suspected',

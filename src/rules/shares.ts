@@ -1,4 +1,5 @@
 import type { HistogramId } from '../instruments.ts'
+import { sum } from '../signals/context.ts'
 import { wilsonInterval } from '../signals/wilson.ts'
 import { overThreshold } from '../window/histogram.ts'
 import type { Finding, JudgeContext, Subject, Watched } from './rule.ts'
@@ -40,18 +41,22 @@ export function judgeShare(
   const { target, fresh } = watched
   if (!fresh) return { outcome: 'unknown', subject }
   const view = target.view(context.windowMs)
-  const delta = view?.histogram(rule.id, { model_name: subject.model_name })
+  const labels = { model_name: subject.model_name }
+  const delta = view?.histogram(rule.id, labels)
   const share = delta === undefined ? undefined : overThreshold(delta, rule.threshold)
   const still = target.progress?.[rule.overdue](1_000 * rule.threshold, subject.model_name)
   const overdue = still?.count ?? 0
-  const finished = share?.count ?? 0
+  // Where nobody can tell how long they took, those that finished still count among all.
+  const finished =
+    share?.count ?? delta?.count ?? sum(view?.increases('requests_finished', labels) ?? []) ?? 0
   if (finished + overdue === 0) return { outcome: 'unknown', subject }
   const over = share?.over ?? 0
   const verdict = compare(over + overdue, finished + overdue, rule.allowed)
-  if (verdict.outcome === 'pass') return { outcome: 'pass', subject }
+  const isBound = share === undefined && finished > 0
+  if (verdict.outcome === 'pass') return { outcome: isBound ? 'unknown' : 'pass', subject }
   const edge = share?.edge ?? rule.threshold
   const inside = overdue === 0 ? '' : `, ${overdue} of them still inside,`
-  const what = `${percent(verdict.ratio)} of ${finished + overdue} ${rule.what} than ${seconds(edge)}${inside} in the last ${spanText(context.windowMs)}`
+  const what = `${isBound ? 'at least ' : ''}${percent(verdict.ratio)} of ${finished + overdue} ${rule.what} than ${seconds(edge)}${inside} in the last ${spanText(context.windowMs)}`
   if (verdict.outcome === 'unknown') {
     return { outcome: 'unknown', subject, summary: `${what}: ${tooFew(verdict, rule.allowed)}` }
   }

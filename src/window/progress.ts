@@ -73,6 +73,8 @@ export class ProgressBook {
   #layout: Layout | undefined
   #books = new Map<string, EngineBook>()
   #present: Present | undefined
+  /** Answers counted since the watch began, also while the page does not show any. */
+  #answered = 0
   #life = { sinceMs: 0, fromBirth: false }
   #workedMs: number | undefined
   #firstWorkedMs: number | undefined
@@ -104,7 +106,7 @@ export class ProgressBook {
     }
     this.#books = books
     this.#noteWork(worked, {
-      count: (present.answered ?? 0) - (before.answered ?? 0),
+      count: sumAt(now.increments, layout.answers ?? []),
       served: sumAt(now.increments, layout.served),
       atMs: now.atMs,
     })
@@ -150,10 +152,9 @@ export class ProgressBook {
       increments,
       engines.flatMap(({ at }) => at.finished),
     )
-    const answered =
-      answers === undefined
-        ? undefined
-        : (this.#present?.answered ?? 0) + sumAt(increments, answers)
+    this.#answered += sumAt(increments, answers ?? [])
+    // A page that has lost its answers for a while tells nothing then, and is compared with before once they are back.
+    const answered = answers === undefined ? undefined : this.#answered
     return { atMs, justFinished, answered, finished: (this.#present?.finished ?? 0) + justFinished }
   }
 

@@ -117,6 +117,7 @@ export function reading(all: readonly MadeSeries[], rest: MadeReading = {}): Rea
       key: `${instrument} ${JSON.stringify(labels)} ${engine}`,
       labels,
       group: instrument === 'http_answers' ? 'http' : `engine ${engine}`,
+      ...(instruments[instrument].of === 'model' ? { rank: engine } : {}),
       offset: values.length,
       ...(bounds === undefined ? {} : { bounds }),
     })

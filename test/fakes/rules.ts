@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Attempt } from '../../src/reading.ts'
 import { builtinRules } from '../../src/rules/builtin.ts'
+import type { Loading } from '../../src/rules/loading.ts'
 import type { Finding, Watched } from '../../src/rules/rule.ts'
 import type { AlertName, Thresholds } from '../../src/rules/settings.ts'
 import { type Assessment, assess, sourceStateOf } from '../../src/rules/state.ts'
@@ -30,6 +31,8 @@ export interface Scene {
   readonly atMs?: number
   readonly thresholds?: Partial<Thresholds>
   readonly fresh?: boolean
+  /** What the GPUs show of a load of the first target. */
+  readonly loading?: Loading
 }
 
 /** What the built-in rule called `name` finds. */
@@ -37,6 +40,8 @@ export function judge(name: AlertName, scene: Scene): readonly Finding[] {
   const { engine, other, gpu, gpuExpected = true, fresh = true, atMs = 300_000 } = scene
   const rule = builtinRules.find((one) => one.name === name)
   assert.ok(rule !== undefined)
+  const besides: typeof assess = (target, isFresh) =>
+    assess(target, isFresh, { gpu: undefined, loading: scene.loading })
   const watch = (attempts: readonly Attempt[], of: typeof assess): Watched => {
     const target = remembered(attempts)
     const placement = { kind: 'unknown', why: 'nobody looked' } as const
@@ -44,7 +49,7 @@ export function judge(name: AlertName, scene: Scene): readonly Finding[] {
   }
   return rule.judge({
     atMs,
-    targets: [engine, other].flatMap((one) => (one === undefined ? [] : [watch(one, assess)])),
+    targets: [engine, other].flatMap((one) => (one === undefined ? [] : [watch(one, besides)])),
     gpu: gpu === undefined ? undefined : watch(gpu, assessSource),
     gpuExpected,
     thresholds: { ...thresholds, ...scene.thresholds },

@@ -1,3 +1,4 @@
+import { grownUpSeconds, scrapes, still } from '../fakes/engine-pages.ts'
 import { gauge, missed, read } from '../fakes/readings.ts'
 import { type Firing, ruleTable } from '../fakes/rules.ts'
 
@@ -10,6 +11,10 @@ const down = (code: 'refused' | 'reset' | 'resolve'): Firing => ({
 })
 const answered = (status: number) => ({ kind: 'answered', status, tookMs: 3 }) as const
 const gpus = [read(0, [gauge('gpu_lost', 0)], { target: 'gpu' })]
+const loading = { summary: 'the model is being loaded', evidence: {} }
+const grownUp = { startSeconds: grownUpSeconds }
+/** Five run and have made tokens at 5 s, the last reading is that of 25 s. */
+const stalled = [{ running: 4, tokens: 900 }, { running: 5, tokens: 990 }, ...still(4)]
 const idle = [gauge('requests_running', 0)]
 
 ruleTable(
@@ -60,6 +65,52 @@ ruleTable(
     ['when a scrape is late', { engine: [missed(0, 'timeout')] }, 'unknown'],
     ['for a wrong address', { engine: [missed(0, 'status', { status: 404 })] }, 'unknown'],
     ['before the first attempt', { engine: [] }, 'unknown'],
+    [
+      'when only its page is broken: /health says that it is well',
+      { engine: [missed(0, 'status', { status: 500, health: answered(200) })] },
+      'unknown',
+    ],
+    [
+      'while a model is being loaded: a cold start is no outage',
+      { engine: [missed(0, 'refused'), missed(5_000, 'refused')], loading },
+      'pass',
+    ],
+  ],
+)
+
+ruleTable(
+  'VllmEngineStalled',
+  [
+    {
+      fails: 'where five requests have stood still for 20 s',
+      scene: { engine: scrapes(stalled, grownUp) },
+      summary: 'no progress for 20 s with 5 running and 0 waiting requests',
+      evidence: { seconds_without_progress: 20, requests_running: 5, requests_waiting: 0 },
+      subject: { target: 'vllm' },
+    },
+    {
+      fails: 'through one lost scrape, which changes nothing',
+      scene: { engine: scrapes([...stalled, 'missed'], grownUp) },
+      summary: 'no progress for 20 s with 5 running and 0 waiting requests',
+      evidence: { seconds_without_progress: 20, requests_running: 5, requests_waiting: 0 },
+      subject: { target: 'vllm' },
+    },
+  ],
+  [
+    ['while tokens are made', { engine: scrapes(stalled.slice(0, 2), grownUp) }, 'pass'],
+    ['of an idle engine', { engine: scrapes([{}, ...still(20)], grownUp) }, 'pass'],
+    [
+      'for certain where clients cannot be seen to go: it is suspected',
+      { engine: scrapes(stalled, { ...grownUp, http: false }) },
+      'suspected',
+    ],
+    [
+      'once two scrapes in a row have failed',
+      { engine: scrapes([...stalled, 'missed', 'missed'], grownUp) },
+      'unknown',
+    ],
+    ['on old data', { engine: scrapes(stalled, grownUp), fresh: false }, 'unknown'],
+    ['of a page without an engine', { engine: [read(0, [])] }, 'unknown'],
   ],
 )
 
@@ -90,6 +141,15 @@ ruleTable(
       subject: { target: 'vllm' },
     },
     {
+      fails: 'when /metrics answers 500 while /health says that all is well',
+      scene: {
+        engine: [missed(0, 'status', { status: 500, message: 'found 500', health: answered(200) })],
+      },
+      summary: 'cannot read vllm: found 500',
+      evidence: { code: 'status', missed_in_a_row: 1 },
+      subject: { target: 'vllm' },
+    },
+    {
       fails: 'when nvidia-smi hangs where it worked',
       scene: {
         gpu: [...gpus, missed(10_000, 'timeout', { target: 'gpu', message: 'hangs' })],
@@ -102,6 +162,11 @@ ruleTable(
   [
     ['while everything can be read', { engine: [read(0, idle)], gpu: gpus }, 'pass', 'pass'],
     ['when vLLM is gone, which VllmDown tells', { engine: [missed(0, 'refused')] }, 'pass'],
+    [
+      'when /health says 5xx as well, which VllmDown tells',
+      { engine: [missed(0, 'status', { status: 503, health: answered(503) })] },
+      'pass',
+    ],
     ['when vLLM answers 5xx', { engine: [missed(0, 'status', { status: 503 })] }, 'pass'],
     ['on a host that never had nvidia-smi', { gpu: [missed(0, 'not_found', { target: 'gpu' })] }],
     [

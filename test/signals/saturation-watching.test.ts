@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { saturationSignals } from '../../src/signals/saturation.ts'
 import { probingSignals, watchingSignals } from '../../src/signals/watching.ts'
+import { type Step, scrapes, still } from '../fakes/engine-pages.ts'
 import { counter, gauge, type MadeSeries, missed, read, wallAtZeroMs } from '../fakes/readings.ts'
 import {
   familyNames,
@@ -93,6 +94,61 @@ describe('the highest value over a window', () => {
     const name = `requests_waiting_max{${overOneMinute}}`
     assert.equal(measure(saturationSignals, attempts.slice(0, 1))[name], 'no-data')
     assert.equal(measure(saturationSignals, attempts, { fresh: false })[name], 'stale')
+  })
+})
+
+describe('the oldest wait', () => {
+  const name = `oldest_wait_lower_bound_seconds{${llama}}`
+  const options = { models: ['llama', 'llama'] }
+  const waits = (steps: readonly Step[]) =>
+    measure(saturationSignals, scrapes(steps, options))[name]
+
+  it('is how long somebody has waited at least who still waits', () => {
+    // Both joined the queue by 5 s and nobody was scheduled by 20 s.
+    assert.equal(waits([{ running: 1 }, { waiting: 2, tokens: 9 }, ...still(3)]), 15)
+  })
+
+  it('is 0 where nobody is known to wait still', () => {
+    assert.equal(waits([{ running: 1 }, { tokens: 9 }, {}]), 0)
+    // Two of the two were scheduled since.
+    assert.equal(waits([{ running: 1 }, { waiting: 2 }, { waiting: 0, running: 3 }]), 0)
+  })
+
+  it('is the longest of the engines', () => {
+    const steps = [
+      [{ running: 1 }, { running: 1 }],
+      [{}, { waiting: 1 }],
+      [{ waiting: 1 }, { tokens: 5 }],
+      [{}, { tokens: 9 }],
+    ]
+    // Since 10 s in one engine, since 5 s in the other.
+    assert.equal(waits(steps), 10)
+  })
+
+  it('is of each model by itself', () => {
+    const attempts = scrapes(
+      [
+        [{ running: 1 }, { running: 1 }],
+        [{ waiting: 1 }, {}],
+        [{}, {}],
+      ],
+      {
+        models: ['llama', 'other'],
+      },
+    )
+    const found = only(measure(saturationSignals, attempts), 'oldest_wait_lower_bound_seconds')
+    assert.deepEqual(Object.values(found), [5, 0])
+  })
+
+  it('vanishes with one failed scrape, and comes back with what was true all along', () => {
+    const steps = [{ running: 1 }, { waiting: 2 }, 'missed'] as const
+    assert.equal(waits(steps), 'stale')
+    assert.equal(waits([...steps, {}]), 10)
+  })
+
+  it('has no data where no engine tells its queue', () => {
+    const page = [gauge('kv_cache_usage', 0.1)]
+    assert.equal(measure(saturationSignals, [read(0, page)])[name], 'no-data')
   })
 })
 

@@ -24,16 +24,16 @@ export interface Outcome {
   readonly plain: { readonly quantileMs: number | undefined; readonly upMs: number | undefined }
 }
 
-const scrapeEveryMs = 5_000
 /** A finding may take so long to come first; of an incident that lasts for hours half of it. */
 const graceMs = 60_000
 const longMs = 1_800_000
 
-/** Plays a scenario and notes what the verdicts were. */
+/** Plays a scenario, scraped every 5 s unless another interval is given, and notes what the verdicts were. */
 export async function outcomeOf(
   scenario: Scenario,
-  options: { readonly seed: number; readonly probe: boolean },
+  options: { readonly seed: number; readonly probe: boolean; readonly scrapeEveryMs?: number },
 ): Promise<Outcome> {
+  const { scrapeEveryMs = 5_000, ...watching } = options
   const { label, name } = scenario
   const fired: Record<string, number> = {}
   const shown: Record<string, number> = {}
@@ -63,7 +63,7 @@ export async function outcomeOf(
     const first = snapshot.diagnosis[0]?.pain ?? 'none'
     findings[first] = (findings[first] ?? 0) + 1
   }
-  const probes = await play(scenario, { ...options, scrapeEveryMs, gpuEveryMs: 10_000 }, see)
+  const probes = await play(scenario, { ...watching, scrapeEveryMs, gpuEveryMs: 10_000 }, see)
   const [finding = 'none'] = Object.entries(findings).sort(([, a], [, b]) => b - a)[0] ?? []
   return {
     scenario: name,
