@@ -32,10 +32,19 @@ ${table(header, rows)}
 
 ## Alerts as they are without settings
 
-None keeps firing after its condition has ended.
+${keepFiring()} No other fires after its condition has ended.
 
 ${table(['alert', 'severity', 'for', 'window', 'fires when'], alertRows())}
 `
+}
+
+function keepFiring(): string {
+  return builtinRules
+    .filter(({ keepFiringForMs }) => keepFiringForMs > 0)
+    .map(({ name, keepFiringForMs }) => {
+      return `${code(name)} fires on for ${code(formatDuration(keepFiringForMs))} after its condition last held.`
+    })
+    .join(' ')
 }
 
 function alertRows(): readonly (readonly string[])[] {

@@ -198,7 +198,7 @@ export function longPrompts(scene: ReadScene): Draft | undefined {
       kv_cache_usage_ratio: kv,
     }),
     ruledOut: [{ pain: 'P9', why: 'the cache is not full' }],
-    next: `vllm serve … --max-num-batched-tokens LOWER --max-long-partial-prefills 1   # or send long prompts elsewhere`,
+    next: `vllm serve … --long-prefill-token-threshold 1024   # tokens of one prompt in a step; or send long prompts elsewhere`,
     weight: 69,
   }
 }

@@ -82,7 +82,9 @@ function staleGauges(scene: Scene): Draft {
 
 function probeCommand({ target }: Scene): string {
   const model = target.models[0] ?? 'MODEL'
-  return `curl -m 30 http://VLLM/v1/completions -H 'content-type: application/json' -d '{"model":"${model}","prompt":"ping","max_tokens":1}'   # or set probe.enabled: true`
+  // The name comes from the page, and the command is made to be run.
+  const body = JSON.stringify({ model, prompt: 'ping', max_tokens: 1 }).replaceAll("'", "'\\''")
+  return `curl -m 30 http://VLLM/v1/completions -H 'content-type: application/json' -d '${body}'   # or set probe.enabled: true`
 }
 
 /** P8, once it is over: a pause with requests inside that ended by itself. */

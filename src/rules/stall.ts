@@ -161,8 +161,13 @@ function provenStall(scene: Scene): Stall | undefined {
     certainty: working ? 'suspected' : 'certain',
     stillMs,
     notServing: !working && stillMs >= stalledMs,
-    summary: `no progress for ${whole(stillMs)} with ${pendingText(behind)}${gpuText(gpu)}`,
-    evidence: { ...evidenceOf(behind, stillMs), ...gpuEvidence(gpu) },
+    // What is proven ends with the clients' patience; that nothing moves does not.
+    summary: `no progress for ${whole(quietMs)} with ${pendingText(behind)}${gpuText(gpu)}`,
+    evidence: {
+      ...evidenceOf(behind, quietMs),
+      seconds_proven: stillMs / 1_000,
+      ...gpuEvidence(gpu),
+    },
     wantsProbe: working,
   }
 }

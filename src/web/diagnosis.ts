@@ -41,7 +41,7 @@ export function findingBody(finding: Finding): FindingBody {
 /** Returns a finding as two lines of text: what is the matter, and what to run. */
 export function findingLines(finding: Finding): readonly string[] {
   const { pain, subject, confidence, verdict, next } = finding
-  const who = subject.target ?? subject.uuid ?? ''
+  const who = subject.target ?? subject.uuid ?? 'host'
   const what = pain === 'none' ? 'diagnosis' : `diagnosis ${pain} ${confidence}`
   return [`${who} ${what}: ${verdict}`, `${who} next: ${next}`]
 }

@@ -247,6 +247,16 @@ describe('a stall', () => {
   for (const [claim, stall, ...expected] of rows) {
     it(claim, () => assert.deepEqual(told(stall()), expected))
   }
+
+  it('says how long nothing has moved, though those who waited have given up since', () => {
+    // The last work was at 5 s, the clients were seen to be gone at 40 s, and now it is 65 s.
+    const stall = found(scrapes([...atWork, ...still(6), { answered: 9 }, ...still(5)]))
+    assert.match(stall?.summary ?? '', /^no progress for 60 s with 5 running/)
+    assert.deepEqual(
+      [stall?.evidence['seconds_without_progress'], stall?.evidence['seconds_proven']],
+      [60, 30],
+    )
+  })
 })
 
 describe('a probe', () => {
