@@ -3,20 +3,34 @@ import type { Scenario } from '../../src/demo/scenario.ts'
 import { targetStates } from '../../src/rules/health.ts'
 import type { HealthBody, ReasonBody, SuppressedBody } from '../../src/web/health.ts'
 import { type Sample, type Sight, startToldDaemon } from './told-daemon.ts'
+import type { SmiFailure } from './told-machine.ts'
 
-/** Watches one server from a time of its scenario to another, and returns what was seen, and what was asked of it. */
-export async function watch(options: {
+/** How one server is watched. Times are in seconds of its scenario. */
+export interface Watching {
   readonly scenario: Scenario
   readonly from: number
   readonly to: number
   readonly every?: number
   readonly settings?: Readonly<Record<string, unknown>>
-}): Promise<{ readonly sights: readonly Sight[]; readonly posts: number }> {
-  const { scenario, from, to, every, settings = {} } = options
-  const pace = every === undefined ? {} : { every }
-  const told = await startToldDaemon({ scenarios: [scenario], from, settings, ...pace })
+  /** How nvidia-smi fails, and when. */
+  readonly failing?: { readonly from: number; readonly to: number; readonly as: SmiFailure }
+}
+
+/** Watches a server, and returns what was seen, and how many tokens it was asked for. */
+export async function watch(
+  watching: Watching,
+): Promise<{ readonly sights: readonly Sight[]; readonly posts: number }> {
+  const { scenario, from, to, every = 5, settings = {}, failing } = watching
+  const told = await startToldDaemon({ scenarios: [scenario], from, settings, every })
   try {
-    const sights = [await told.look(), ...(await told.passTo(to))]
+    const sights = [await told.look()]
+    if (failing !== undefined) {
+      sights.push(...(await told.passTo(failing.from - every)))
+      told.fail(failing.as)
+      sights.push(...(await told.passTo(failing.to - every)))
+      told.fail(undefined)
+    }
+    sights.push(...(await told.passTo(to)))
     return { sights, posts: told.posts() }
   } finally {
     await told.stop()
