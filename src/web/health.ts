@@ -192,8 +192,10 @@ function alertBodies(
 
 /** Why a source is not healthy, where its alerts leave that open. */
 function detailOf(source: TargetSnapshot): string | undefined {
-  const { status, state, up, lastFailure, reasons } = source
+  const { status, state, up, lastFailure, reasons, loading } = source
   if (status === 'healthy') return undefined
+  // Nobody listens while a model is loaded; that is no failure to tell of.
+  if (state === 'loading') return `loading: ${loading?.summary ?? 'the model is being loaded'}`
   if (lastFailure !== undefined) {
     const { message, code } = lastFailure
     const isTold = reasons.some(({ summary }) => summary.includes(message))
@@ -202,8 +204,6 @@ function detailOf(source: TargetSnapshot): string | undefined {
   if (reasons.length > 0) return undefined
   if (up === undefined) return `${state}: it was not read yet`
   switch (state) {
-    case 'loading':
-      return 'loading: the model is being loaded'
     case 'sleeping':
       return 'sleeping: the engine was put to sleep'
     case 'stalled':

@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Clock } from '../../src/clock.ts'
 
 interface Sleeper {
+  readonly ms: number
   readonly dueMs: number
   readonly wake: () => void
 }
@@ -25,6 +26,11 @@ export class ManualClock implements Clock {
     return this.#sleepers.size
   }
 
+  /** Whether somebody waits who asked for exactly so long. */
+  isAskedFor(ms: number): boolean {
+    return [...this.#sleepers].some((sleeper) => sleeper.ms === ms)
+  }
+
   sleep(ms: number, signal: AbortSignal): Promise<void> {
     if (signal.aborted || ms <= 0) return Promise.resolve()
     return new Promise((resolve) => {
@@ -33,7 +39,7 @@ export class ManualClock implements Clock {
         this.#sleepers.delete(sleeper)
         resolve()
       }
-      const sleeper: Sleeper = { dueMs: this.#monotonicMs + ms, wake }
+      const sleeper: Sleeper = { ms, dueMs: this.#monotonicMs + ms, wake }
       signal.addEventListener('abort', wake)
       this.#sleepers.add(sleeper)
     })

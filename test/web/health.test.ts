@@ -153,8 +153,14 @@ describe('the detail of a target', () => {
     ],
     [
       'tells loading',
-      { status: 'unknown', state: 'loading' },
-      'loading: the model is being loaded',
+      {
+        status: 'unknown',
+        state: 'loading',
+        up: false,
+        lastFailure: { code: 'refused', message: 'expected an answer, found none' },
+        loading: { summary: 'the model is being loaded, for 20 s so far', evidence: {} },
+      },
+      'loading: the model is being loaded, for 20 s so far',
     ],
     [
       'tells sleeping',

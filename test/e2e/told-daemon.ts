@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict'
+import { loadConfig } from '../../src/config/load.ts'
+import { startDaemon } from '../../src/daemon.ts'
+import type { Scenario } from '../../src/demo/scenario.ts'
+import { createLogger } from '../../src/log.ts'
+import type { HealthBody } from '../../src/web/health.ts'
+import type { StatusBody } from '../../src/web/status.ts'
+import { ManualClock } from '../fakes/manual-clock.ts'
+import { type SmiFailure, startToldMachine } from './told-machine.ts'
+
+/** What the endpoints answered at one moment. Between two moments nothing in the daemon changes. */
+export interface Sight {
+  /** Seconds of the scenario's time. */
+  readonly at: number
+  /** The HTTP status of `/health`. */
+  readonly code: number
+  readonly health: HealthBody
+  readonly status: StatusBody
+  /** `/health` as text. */
+  readonly text: string
+  /** The lines of `/metrics` that speak of states and alerts. */
+  readonly samples: readonly Sample[]
+}
+
+export interface Sample {
+  readonly name: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly value: number
+}
+
+/** The whole daemon with its web server beside simulated servers and GPUs, all in told time. */
+export interface ToldDaemon {
+  readonly url: string
+  readonly posts: () => number
+  readonly fail: (failure: SmiFailure | undefined) => void
+  /** Lets time pass up to `seconds` of the scenarios, and returns what was seen at each step. */
+  readonly passTo: (seconds: number) => Promise<readonly Sight[]>
+  /** Asks every endpoint, now. */
+  readonly look: () => Promise<Sight>
+  readonly stop: () => Promise<void>
+}
+
+// No other wait is as long as these two, the deadlines of a scrape and of a reading of the GPUs. Beyond them
+// the daemon waits for a second before it takes a collection for hung.
+const scrapeTimeoutMs = 3_900
+const gpuTimeoutMs = 4_900
+const hungAfterMs = 1_000
+
+/** An evaluation comes so long after the collection that it evaluates. */
+const evaluateAfterMs = 20
+
+/** Starts both at `from`, in seconds of the scenarios' time. The targets are called a, b, … */
+export async function startToldDaemon(options: {
+  readonly scenarios: readonly Scenario[]
+  readonly from: number
+  /** Seconds between two scrapes, two readings of the GPUs and two looks. */
+  readonly every?: number
+  /** Paths of the configuration file; `gpu.enabled` is false unless it is said otherwise. */
+  readonly settings?: Readonly<Record<string, unknown>>
+}): Promise<ToldDaemon> {
+  const { scenarios, from, every = 5 } = options
+  const clock = new ManualClock()
+  // The times of the clock and of the scenarios run side by side.
+  const zeroMs = clock.monotonicMs() - 1_000 * from
+  const machine = await startToldMachine({
+    scenarios,
+    fromMs: 1_000 * from,
+    startWallMs: clock.nowMs() - 1_000 * from,
+  })
+  const config = await configOf({
+    targets: machine.urls.map((url, index) => ({ name: 'abc'.charAt(index), url })),
+    'scrape.interval': `${every}s`,
+    'scrape.timeout': `${scrapeTimeoutMs}ms`,
+    'gpu.enabled': false,
+    'gpu.command': machine.smi,
+    'gpu.interval': `${every}s`,
+    'gpu.timeout': `${gpuTimeoutMs}ms`,
+    ...options.settings,
+  })
+  const daemon = await startDaemon({
+    config,
+    log: createLogger(config.log, (bytes, done) => done(null, bytes.length)).log,
+    clock,
+    about: { version: '0.0.0-test', revision: 'unknown', nodeVersion: process.version },
+    reload: async () => {},
+    listen: [{ host: '127.0.0.1', port: 0 }],
+  })
+  const [url = ''] = daemon.urls
+  const now = () => (clock.monotonicMs() - zeroMs) / 1_000
+  const look = () => lookAt(url, Math.floor(now()))
+  const collect = async () => {
+    const untilMs = performance.now() + 10_000
+    const isCollecting = () =>
+      clock.isAskedFor(scrapeTimeoutMs + hungAfterMs) ||
+      clock.isAskedFor(gpuTimeoutMs + hungAfterMs)
+    while (isCollecting()) {
+      assert.ok(performance.now() < untilMs, 'expected the collections to end within 10 s')
+      await clock.settle()
+    }
+    await clock.jump(evaluateAfterMs)
+  }
+  await clock.settle()
+  await collect()
+  let next = from + every
+  return {
+    url,
+    posts: machine.posts,
+    fail: machine.fail,
+    look,
+    passTo: async (seconds) => {
+      const sights: Sight[] = []
+      for (; next <= seconds; next += every) {
+        machine.follow(1_000 * next)
+        await clock.settle()
+        await clock.jump(1_000 * (next - now()))
+        await collect()
+        sights.push(await look())
+      }
+      return sights
+    },
+    stop: async () => {
+      await Promise.all([daemon.stop(), clock.jump(1_000)])
+      await machine.stop()
+    },
+  }
+}
+
+async function configOf(settings: Readonly<Record<string, unknown>>) {
+  const flags = Object.entries(settings).map(([path, value]) => ({
+    path: path.split('.'),
+    value,
+    origin: path,
+  }))
+  return (await loadConfig({ flags })).config
+}
+
+async function lookAt(url: string, at: number): Promise<Sight> {
+  const response = await fetch(`${url}/health`)
+  const health = (await response.json()) as HealthBody
+  const status = (await (await fetch(`${url}/api/v1/status`)).json()) as StatusBody
+  const text = await (await fetch(`${url}/health`, { headers: { accept: 'text/plain' } })).text()
+  const page = await (await fetch(`${url}/metrics`)).text()
+  return { at, code: response.status, health, status, text, samples: samplesOf(page) }
+}
+
+const line = /^vllm_vitals_(engine_state|alert_active)\{(.*)\} (\S+)$/gm
+
+function samplesOf(page: string): readonly Sample[] {
+  return [...page.matchAll(line)].map(([, name = '', labels = '', value = '']) => ({
+    name,
+    labels: Object.fromEntries(
+      [...labels.matchAll(/(\w+)="([^"]*)"/g)].map(([, label = '', text = '']) => [label, text]),
+    ),
+    value: Number(value),
+  }))
+}
