@@ -233,7 +233,8 @@ export class Daemon {
     const before = this.#snapshot
     this.#snapshot = evaluate(before, {
       windows: this.#windows,
-      targets: targets.map(({ name }) => this.#subscription(name)),
+      targets: targets.map(({ name, url }) => ({ ...this.#subscription(name), url })),
+      ...ownUrlOf(this.urls),
       gpu:
         gpu.enabled === false
           ? undefined
@@ -254,6 +255,12 @@ export class Daemon {
   #subscription(name: string): Subscription {
     return { name, staleAfterMs: this.#watches.get(name)?.staleAfterMs ?? 0 }
   }
+}
+
+/** Where this daemon can be asked on its own host. */
+function ownUrlOf([first]: readonly string[]): { readonly ownUrl?: string } {
+  if (first === undefined) return {}
+  return { ownUrl: first.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:') }
 }
 
 function doubtIn({ probeWanted, probeKept, targets }: Snapshot): Doubt {

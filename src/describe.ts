@@ -1,7 +1,7 @@
 import type { Alert } from './rules/alert.ts'
 import type { HealthStatus, TargetState } from './rules/health.ts'
 import type { Watched } from './rules/rule.ts'
-import { isYoung } from './rules/stall.ts'
+import { isYoung } from './rules/youth.ts'
 import type { Signal, SignalSettings } from './signals/context.ts'
 import { blindSpotsOf } from './signals/errors.ts'
 import { factsOf } from './signals/facts.ts'
@@ -49,7 +49,7 @@ export function derive(
 
 /** What is known of a target at an instant, with the alerts that speak of it. */
 export function describe(
-  { target, state, stall, loading, placement }: Watched,
+  { target, url, state, stall, loading, placement }: Watched,
   statusOf: (state: TargetState, firing: number) => HealthStatus,
   { alerts, undecided }: Told,
   { facts, notes, thresholdNotes }: Derived,
@@ -58,6 +58,7 @@ export function describe(
   const { last, lastRead } = target
   return {
     name: target.name,
+    url,
     // What is held back fires all the same: it degrades, and its cause tells why.
     status: statusOf(state, reasons.length + suppressed.length),
     state,

@@ -23,6 +23,8 @@ import type { Windows } from './window/windows.ts'
 /** One thing to be judged: its name, and the age at which its last good reading no longer speaks for now. */
 export interface Subscription {
   readonly name: string
+  /** The base URL of a target; a placeholder stands in where it is left out. */
+  readonly url?: string
   readonly staleAfterMs: number
 }
 
@@ -38,6 +40,8 @@ export interface EvaluateInput {
   readonly rules: readonly Rule[]
   readonly atMs: number
   readonly wallMs: number
+  /** Where the daemon itself can be asked; its default address where it is left out. */
+  readonly ownUrl?: string
 }
 
 /** Derives and judges everything anew: the windows and the snapshot before in, the snapshot of now out. */
@@ -82,6 +86,7 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
     probeKept: watched.flatMap(({ target, stall }) => (stall === undefined ? [] : [target.name])),
     diagnosis: diagnose({
       atMs,
+      ownUrl: input.ownUrl ?? 'http://127.0.0.1:19400',
       targets,
       gpus: gpuFactsOf(gpu?.target, all, atMs),
       host: hostFactsOf(gpu?.target, all, atMs),
@@ -140,7 +145,13 @@ function watchTargets(
       placement.kind === 'known' ? gpuWorkOf(gpu, placement.gpus, quietSinceMs) : undefined
     const others = all.filter((other) => other !== target)
     const loading = findLoading(target, others, gpu, atMs)
-    return { target, fresh, placement, ...assess(target, fresh, { gpu: work, loading }) }
+    return {
+      target,
+      url: one.url ?? 'http://VLLM',
+      fresh,
+      placement,
+      ...assess(target, fresh, { gpu: work, loading }),
+    }
   })
 }
 
@@ -151,7 +162,7 @@ function watchGpu({ gpu, windows, atMs }: EvaluateInput): Watched | undefined {
   const fresh = isFresh(target, gpu, atMs)
   const state = sourceStateOf(target, fresh)
   const placement = { kind: 'unknown', why: 'it is the GPUs themselves' } as const
-  return { target, fresh, state, placement, stall: undefined, loading: undefined }
+  return { target, url: '', fresh, state, placement, stall: undefined, loading: undefined }
 }
 
 /** Why the GPUs tell a diagnosis nothing; `undefined` where they do. */

@@ -1,4 +1,4 @@
-import type { Finding } from './diagnosis/finding.ts'
+import type { Finding } from './finding.ts'
 import type { HealthProbe, ProbeResult } from './reading.ts'
 import type { Alert } from './rules/alert.ts'
 import type { HealthStatus, TargetState } from './rules/health.ts'
@@ -14,6 +14,8 @@ import type { TargetWindows } from './window/target-windows.ts'
 /** What is known of one target at the instant of a snapshot. */
 export interface TargetSnapshot {
   readonly name: string
+  /** Its base URL, for commands to paste. */
+  readonly url: string
   readonly status: HealthStatus
   readonly state: TargetState
   /** Work that is pending, or seems to be, while nothing progresses. */

@@ -77,7 +77,7 @@ const table: Readonly<Record<string, Unit>> = {
   demo: { kind: 'edge', units: leaves, packages: [], node: 'every' },
   web: {
     kind: 'edge',
-    units: ['snapshot.ts', 'diagnosis', 'signals', 'rules', ...leaves],
+    units: ['snapshot.ts', 'finding.ts', 'signals', 'rules', ...leaves],
     packages: ['fastify', 'prom-client', 'zod'],
     node: ['crypto', 'http', 'net', 'stream'],
   },
@@ -88,13 +88,14 @@ const table: Readonly<Record<string, Unit>> = {
   rules: { kind: 'core', units: ['signals', 'window', ...coreLeaves], packages: ['zod'], node: [] },
   diagnosis: {
     kind: 'core',
-    units: ['snapshot.ts', 'signals', 'window', ...coreLeaves],
+    units: ['snapshot.ts', 'finding.ts', 'signals', 'window', ...coreLeaves],
     packages: [],
     node: [],
   },
+  'finding.ts': { kind: 'core', units: [], packages: [], node: [] },
   'snapshot.ts': {
     kind: 'core',
-    units: ['window', 'signals', 'rules', 'diagnosis', ...coreLeaves],
+    units: ['window', 'signals', 'rules', 'finding.ts', ...coreLeaves],
     packages: [],
     node: [],
   },

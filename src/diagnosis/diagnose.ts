@@ -1,7 +1,7 @@
+import type { Draft, Finding } from '../finding.ts'
 import { rateOf } from '../signals/facts.ts'
 import type { GpuFacts, HostFacts } from '../signals/gpu-facts.ts'
 import type { TargetSnapshot } from '../snapshot.ts'
-import type { Draft, Finding } from './finding.ts'
 import {
   admissionStalled,
   apiServerBound,
@@ -18,6 +18,8 @@ import { acceptanceFalls, cacheMisses, throttled } from './speed.ts'
 /** What a diagnosis looks at: the targets and the GPUs of one snapshot. */
 export interface Patient {
   readonly atMs: number
+  /** Where the daemon itself can be asked. */
+  readonly ownUrl: string
   readonly targets: readonly TargetSnapshot[]
   readonly gpus: readonly GpuFacts[]
   readonly host: HostFacts
@@ -78,13 +80,13 @@ export function diagnose(patient: Patient): readonly Finding[] {
   return [...lost, ...found].concat(leaks).toSorted((a, b) => b.weight - a.weight)
 }
 
-function sceneOf({ atMs, gpus, gpusUnknown }: Patient, target: TargetSnapshot): Scene {
+function sceneOf({ atMs, ownUrl, gpus, gpusUnknown }: Patient, target: TargetSnapshot): Scene {
   const { placement, facts } = target
   if (placement.kind === 'unknown') {
-    return { target, facts, gpus: [], gpusUnknown: gpusUnknown ?? placement.why, atMs }
+    return { target, facts, gpus: [], gpusUnknown: gpusUnknown ?? placement.why, atMs, ownUrl }
   }
   const own = gpus.filter(({ gpu }) => placement.gpus.has(gpu))
-  return { target, facts, gpus: own, gpusUnknown, atMs }
+  return { target, facts, gpus: own, gpusUnknown, atMs, ownUrl }
 }
 
 function draftsOf(scene: Scene): readonly Draft[] {
@@ -114,7 +116,7 @@ function nothingFound(scene: Scene): Draft {
       itl_p95_seconds: read?.recent.timings.itl?.p95,
     }),
     ruledOut: [],
-    next: `curl -s 'http://127.0.0.1:19400/api/v1/status'   # every measurement, and why others are absent`,
+    next: `curl -s '${scene.ownUrl}/api/v1/status'   # every measurement, and why others are absent`,
     weight: 0,
   }
 }

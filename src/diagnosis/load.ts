@@ -1,5 +1,5 @@
+import type { Draft } from '../finding.ts'
 import { rateOf } from '../signals/facts.ts'
-import type { Draft } from './finding.ts'
 import {
   evidence,
   figure,
@@ -67,7 +67,7 @@ export function imbalance(scene: ReadScene): Draft | undefined {
       kv_cache_usage_ratio_max_of_others: kvOthers,
     }),
     ruledOut: [{ pain: 'P10', why: 'the other engines have room' }],
-    next: `curl -s VLLM/metrics | grep num_requests_   # by engine; then look at that rank's GPU, and at how clients are spread`,
+    next: `curl -s ${scene.target.url}/metrics | grep num_requests_   # by engine; then look at that rank's GPU, and at how clients are spread`,
     weight: 74,
   }
 }
@@ -162,7 +162,7 @@ export function admissionStalled(scene: ReadScene): Draft | undefined {
       { pain: 'P10', why: 'the batch has room' },
       { pain: 'P9', why: 'the cache has room' },
     ],
-    next: `curl -s VLLM/metrics | grep waiting_by_reason   # deferred: LoRA slots (--max-loras) or KV transfer`,
+    next: `curl -s ${scene.target.url}/metrics | grep waiting_by_reason   # deferred: LoRA slots (--max-loras) or KV transfer`,
     ...(deferred === undefined
       ? { notChecked: ['why they wait: this version has no num_requests_waiting_by_reason'] }
       : {}),
@@ -218,12 +218,14 @@ export function overload(scene: ReadScene): Draft | undefined {
   const waitSeconds = oldestWaitMs(scene) / 1_000
   const finished = rateOf(recent, 'requests_finished') ?? 0
   if (waiting < fewWaiting || finished <= 0) return undefined
-  if ((queue ?? 0) < longWaitSeconds && waitSeconds < longWaitSeconds) return undefined
-  const usually = usual === undefined ? undefined : rateOf(usual, 'requests_finished')
   const backlogSeconds = waiting / finished
+  const longest = Math.max(queue ?? 0, waitSeconds, backlogSeconds)
+  if (longest < longWaitSeconds) return undefined
+  const usually = usual === undefined ? undefined : rateOf(usual, 'requests_finished')
+  const oldest = waitSeconds > 0 ? `, the oldest for at least ${inSeconds(waitSeconds)}` : ''
   return {
     pain: 'P10',
-    verdict: `${waiting} requests wait, the oldest for at least ${inSeconds(waitSeconds)}, and ${figure(finished)} a second finish: whoever comes now waits some ${inSeconds(backlogSeconds)}`,
+    verdict: `${waiting} requests wait${oldest}, and ${figure(finished)} a second finish: whoever comes now waits some ${inSeconds(backlogSeconds)}`,
     confidence:
       waitSeconds >= longWaitSeconds && (queue ?? 0) >= longWaitSeconds ? 'certain' : 'likely',
     evidence: evidence(scene, {

@@ -1,7 +1,7 @@
+import type { Draft, Evidence, Finding } from '../finding.ts'
 import type { GpuFacts, HostFacts } from '../signals/gpu-facts.ts'
 import type { GpuProcess } from '../signals/gpu-processes.ts'
 import type { TargetSnapshot } from '../snapshot.ts'
-import type { Draft, Evidence, Finding } from './finding.ts'
 import { duration, figure, type Scene } from './scene.ts'
 
 /** P16: a card is gone, or asks for a reset. `on` are the targets that run on it. */

@@ -1,7 +1,7 @@
+import type { Evidence } from '../finding.ts'
 import type { Stretch, TargetFacts } from '../signals/facts.ts'
 import type { GpuFacts } from '../signals/gpu-facts.ts'
 import type { TargetSnapshot } from '../snapshot.ts'
-import type { Evidence } from './finding.ts'
 
 /** One target and what is around it, as the detectors see it. */
 export interface Scene {
@@ -12,6 +12,7 @@ export interface Scene {
   /** Why the GPUs say nothing of this target; absent where they do. */
   readonly gpusUnknown: string | undefined
   readonly atMs: number
+  readonly ownUrl: string
 }
 
 /** A scene whose target was read, with something to say of late. */

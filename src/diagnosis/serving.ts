@@ -1,10 +1,10 @@
-import type { Draft } from './finding.ts'
+import type { Draft } from '../finding.ts'
 import { duration, evidence, inSeconds, type ReadScene, readScene, type Scene } from './scene.ts'
 
 /** Up to here a standstill may be a pause: a shape that is new is compiled for that long. */
 const shortMs = 25_000
 
-const look = (target: string) => `curl -s 'http://127.0.0.1:19400/health?target=${target}'`
+const look = ({ ownUrl, target }: Scene) => `curl -s '${ownUrl}/health?target=${target.name}'`
 
 /** P1, P2, P3, P8: work is pending and nothing moves. */
 export function standstill(scene: Scene): Draft | undefined {
@@ -16,14 +16,19 @@ export function standstill(scene: Scene): Draft | undefined {
   const common = { evidence: found, verdict: stall.summary }
   if (stall.kind === 'stale-gauges' && clientsAreGone(scene)) return staleGauges(scene)
   // What has not lasted yet may be a pause: a new shape is compiled for up to a minute.
-  if (!stall.notServing && stall.kind !== 'rank' && stall.stillMs < shortMs) {
+  if (
+    !stall.notServing &&
+    stall.kind !== 'rank' &&
+    stall.stillMs < shortMs &&
+    !seemsToSpin(scene)
+  ) {
     return {
       ...common,
       pain: 'P8',
       confidence: 'suspected',
       verdict: `${stall.summary}: a pause to compile, or the beginning of a hang`,
       ruledOut: [{ pain: 'P6', why: 'the KV cache does not fill: no prompt is being computed' }],
-      next: look(name),
+      next: look(scene),
       weight: 70,
     }
   }
@@ -57,6 +62,13 @@ function ruledOutOf({ target, facts }: Scene): Draft['ruledOut'] {
   return out
 }
 
+/** Whether the GPUs are fully utilized at a power at which they compute nothing: no compilation looks so. */
+function seemsToSpin({ target }: Scene): boolean {
+  const { gpu_utilization_ratio: busy, gpu_power_share_of_busy: share } =
+    target.stall?.evidence ?? {}
+  return typeof busy === 'number' && typeof share === 'number' && busy >= 0.9 && share < 0.7
+}
+
 /** Whether as many clients seem to have hung up as requests are shown. */
 function clientsAreGone({ facts }: Scene): boolean {
   const engines = facts?.progress?.engines ?? []
@@ -84,7 +96,7 @@ function probeCommand({ target }: Scene): string {
   const model = target.models[0] ?? 'MODEL'
   // The name comes from the page, and the command is made to be run.
   const body = JSON.stringify({ model, prompt: 'ping', max_tokens: 1 }).replaceAll("'", "'\\''")
-  return `curl -m 30 http://VLLM/v1/completions -H 'content-type: application/json' -d '${body}'   # or set probe.enabled: true`
+  return `curl -m 30 ${target.url}/v1/completions -H 'content-type: application/json' -d '${body}'   # or set probe.enabled: true`
 }
 
 /** P8, once it is over: a pause with requests inside that ended by itself. */
@@ -147,14 +159,14 @@ export function gone(scene: Scene): Draft | undefined {
 }
 
 function loads(scene: Scene): Draft {
-  const { loading, name } = scene.target
+  const { loading } = scene.target
   return {
     pain: 'P7',
     verdict: loading?.summary ?? 'the model is being loaded',
     confidence: 'likely',
     evidence: evidence(scene, loading?.evidence ?? {}),
     ruledOut: [{ pain: 'P4', why: 'its process is on the GPU and has begun to take memory' }],
-    next: `journalctl -u vllm -f   # until it listens; then ${look(name)}`,
+    next: `journalctl -u vllm -f   # until it listens; then ${look(scene)}`,
     weight: 60,
   }
 }
@@ -184,8 +196,8 @@ export function silent(scene: Scene): Draft | undefined {
       ? [{ pain: 'P4', why: `/health answers in ${inSeconds((answered?.tookMs ?? 0) / 1_000)}` }]
       : [],
     next: empty
-      ? `curl -s VLLM/metrics | grep -c ^vllm:   # 0: started with --disable-log-stats, or PROMETHEUS_MULTIPROC_DIR is wrong`
-      : `curl -si VLLM/metrics | head -20`,
+      ? `curl -s ${scene.target.url}/metrics | grep -c ^vllm:   # 0: started with --disable-log-stats, or PROMETHEUS_MULTIPROC_DIR is wrong`
+      : `curl -si ${scene.target.url}/metrics | head -20`,
     weight: 85,
   }
 }

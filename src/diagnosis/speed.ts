@@ -1,5 +1,5 @@
+import type { Draft } from '../finding.ts'
 import { shareOf } from '../signals/facts.ts'
-import type { Draft } from './finding.ts'
 import { evidence, figure, type ReadScene, times } from './scene.ts'
 
 /** Reasons for lower clocks that a card gives when it protects itself. */
@@ -91,7 +91,7 @@ export function acceptanceFalls(scene: ReadScene): Draft | undefined {
     most: 0.65,
     what: 'of the drafted tokens are accepted',
     name: 'spec_decode_acceptance_ratio',
-    next: `curl -s VLLM/metrics | grep spec_decode   # by position; a restart mends a draft that has decayed, other traffic does not`,
+    next: `curl -s ${scene.target.url}/metrics | grep spec_decode   # by position; a restart mends a draft that has decayed, other traffic does not`,
     weight: 58,
   })
 }

@@ -13,6 +13,8 @@ export interface Subject {
 /** One target or the GPU source at one instant, as rules see it. */
 export interface Watched extends Pick<Assessment, 'state' | 'stall' | 'loading'> {
   readonly target: TargetWindows
+  /** Its base URL; empty of the GPU source. */
+  readonly url: string
   /** Which GPUs it runs on. */
   readonly placement: Placement
   /** The last good reading is recent enough for windows to speak of now. */

@@ -86,14 +86,18 @@ export interface Comparison {
   readonly high: number
 }
 
+/** One request proves nothing of others, however few they are. */
+const fewestOver = 2
+
 /**
- * Holds a share against what is allowed: `fail` where the lower end of its 95 % interval is above, `unknown`
- * where the share itself is, and there are too few requests to be sure.
+ * Holds a share against what is allowed: `fail` where the lower end of its 95 % interval is above and it rests
+ * on two requests at least, `unknown` where the share itself is above, and there are too few to be sure.
  */
 export function compare(over: number, count: number, allowed: number): Comparison {
   const { low, high } = wilsonInterval(over, count)
   const ratio = count > 0 ? over / count : 0
-  const outcome = low > allowed ? 'fail' : ratio > allowed ? 'unknown' : 'pass'
+  const isSure = low > allowed && over >= fewestOver
+  const outcome = isSure ? 'fail' : ratio > allowed ? 'unknown' : 'pass'
   return { outcome, ratio, low, high }
 }
 

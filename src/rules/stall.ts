@@ -2,6 +2,7 @@ import type { GpuWork } from '../signals/gpu-work.ts'
 import type { EngineProgress } from '../window/engine-progress.ts'
 import type { TargetProgress } from '../window/progress.ts'
 import type { TargetWindows } from '../window/target-windows.ts'
+import { isYoung } from './youth.ts'
 
 /** Without progress for so long, work that is pending makes `VllmEngineStalled` pending; contract, section 4. */
 export const pendingAfterMs = 10_000
@@ -10,10 +11,6 @@ export const stalledAfterMs = 25_000
 /** The same while a young process may still compile: pauses of up to a minute are part of a start. */
 const youngPendingAfterMs = 60_000
 const youngStalledAfterMs = 90_000
-/** So long after it began to serve, or after its first work, a process is young. */
-const youngMs = 300_000
-/** Requests that a process of unknown age has finished before it counts as grown up. */
-const grownUpFinished = 50
 
 /**
  * A GPU that works as hard as ever computes something. No step of it takes longer than this, but one that
@@ -71,38 +68,6 @@ export interface Stall {
   readonly wantsProbe: boolean
 }
 
-/** Tells whether a process may still pause to compile. Its age is that since it began to serve. */
-export function isYoung(target: TargetWindows): boolean {
-  const { progress, lastRead } = target
-  if (progress === undefined || lastRead === undefined) return false
-  if (progress.fromBirth) {
-    const { firstWorkedMs } = progress
-    return firstWorkedMs === undefined || lastRead.atMs - firstWorkedMs < youngMs
-  }
-  const startSeconds = servingSinceSeconds(target)
-  if (startSeconds !== undefined) return lastRead.wallMs - 1_000 * startSeconds < youngMs
-  return finishedInLife(target) < grownUpFinished && lastRead.atMs - progress.sinceMs < youngMs
-}
-
-/** When the process began to count, else when it started, in Unix seconds; absent where neither is told. */
-function servingSinceSeconds({ reading }: TargetWindows): number | undefined {
-  if (reading === undefined) return undefined
-  let latest = 0
-  for (const { rank, startOffset } of reading.channels) {
-    if (rank === undefined || startOffset === undefined) continue
-    latest = Math.max(latest, reading.values[startOffset] ?? 0)
-  }
-  return latest > 0 ? latest : reading.processStartSeconds
-}
-
-function finishedInLife({ reading }: TargetWindows): number {
-  let finished = 0
-  for (const { instrument, offset } of reading?.channels ?? []) {
-    if (instrument === 'requests_finished') finished += reading?.values[offset] ?? 0
-  }
-  return finished
-}
-
 /** Finds out whether work is pending and nothing progresses; nothing where it does, or where none is known of. */
 export function findStall(target: TargetWindows, gpu: GpuWork | undefined): Stall | undefined {
   const { progress, lastRead } = target
@@ -156,15 +121,16 @@ function provenStall(scene: Scene): Stall | undefined {
     }
   }
   const working = gpu?.kind === 'working' && stillMs < workingStalledAfterMs
+  const shownMs = Math.max(stillMs, ...behind.map((engine) => shownFor(engine, nowMs)))
   return {
     kind: 'pending',
     certainty: working ? 'suspected' : 'certain',
     stillMs,
     notServing: !working && stillMs >= stalledMs,
     // What is proven ends with the clients' patience; that nothing moves does not.
-    summary: `no progress for ${whole(quietMs)} with ${pendingText(behind)}${gpuText(gpu)}`,
+    summary: `no progress for ${whole(shownMs)} with ${pendingText(behind)}${gpuText(gpu)}`,
     evidence: {
-      ...evidenceOf(behind, quietMs),
+      ...evidenceOf(behind, shownMs),
       seconds_proven: stillMs / 1_000,
       ...gpuEvidence(gpu),
     },

@@ -1,4 +1,4 @@
-import type { Finding } from '../diagnosis/finding.ts'
+import type { Finding } from '../finding.ts'
 import { type JsonNumber, jsonNumber } from './health.ts'
 
 /** One finding of the diagnosis, in `/api/v1/status`. */

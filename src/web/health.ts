@@ -207,7 +207,7 @@ function detailOf(source: TargetSnapshot): string | undefined {
     case 'sleeping':
       return 'sleeping: the engine was put to sleep'
     case 'stalled':
-      return 'stalled: work is pending and nothing progresses'
+      return `stalled: ${source.stall?.summary ?? 'work is pending and nothing progresses'}`
     case 'unknown':
       return 'unknown: the page that was read holds no metrics of vLLM (started with --disable-log-stats, or another program)'
     default:

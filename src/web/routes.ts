@@ -1,8 +1,8 @@
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import * as z from 'zod'
 import type { Clock } from '../clock.ts'
-import type { Finding } from '../diagnosis/finding.ts'
 import { ConfigError, shorten } from '../errors.ts'
+import type { Finding } from '../finding.ts'
 import type { Snapshot } from '../snapshot.ts'
 import { type Offer, preferred } from './accept.ts'
 import { findingLines } from './diagnosis.ts'
@@ -223,10 +223,15 @@ function health(options: RouteOptions): Answer {
     reply.code(healthCode(only?.status ?? snapshot.status, fail_on === 'degraded'))
     if (only === undefined && offer.contentType === json) return send(reply, json, page(snapshot))
     const findings = snapshot.diagnosis.filter(
-      ({ subject }) => only === undefined || subject.target === only.name,
+      ({ subject }) => only === undefined || subject.target === only.name || isOfHost(subject),
     )
     return sendHealth(reply, offer, healthBody(snapshot, about.version, only), findings)
   }
+}
+
+/** What befalls the host befalls each target on it. */
+function isOfHost({ target, uuid }: Finding['subject']): boolean {
+  return target === undefined && uuid === undefined
 }
 
 /** Why the snapshot cannot be believed; `undefined` where it can. */

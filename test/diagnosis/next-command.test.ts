@@ -19,6 +19,7 @@ describe('the next command of a suspected stall', () => {
   for (const model of ['llama', "it's; exit 3 #", '$(id) `id` "quoted" \\']) {
     it(`asks for the model ${JSON.stringify(model)} by its very name`, () => {
       const [finding] = diagnose({
+        ownUrl: 'http://127.0.0.1:19400',
         atMs: builtAtMs,
         targets: [targetOf({ stall: suspected, models: [model] })],
         gpus: [],

@@ -45,7 +45,7 @@ export function judge(name: AlertName, scene: Scene): readonly Finding[] {
   const watch = (attempts: readonly Attempt[], of: typeof assess): Watched => {
     const target = remembered(attempts)
     const placement = { kind: 'unknown', why: 'nobody looked' } as const
-    return { target, fresh, placement, ...of(target, fresh) }
+    return { target, url: 'http://vllm:8000', fresh, placement, ...of(target, fresh) }
   }
   return rule.judge({
     atMs,

@@ -36,6 +36,7 @@ export function snapshotOf(given: Partial<Snapshot> = {}): Snapshot {
 export function targetOf(given: Partial<TargetSnapshot> = {}): TargetSnapshot {
   return {
     name: 'vllm',
+    url: 'http://vllm:8000',
     status: 'healthy',
     state: 'serving',
     stall: undefined,

@@ -13,7 +13,15 @@ function alert(name: string, subject: Subject, rest: Partial<Alert> = {}): Alert
 function watched(name: string, state: Watched['state']): Watched {
   const target = new TargetWindows(name, { keepMs: 60_000 })
   const placement = { kind: 'unknown', why: 'nobody looked' } as const
-  return { target, state, placement, fresh: true, stall: undefined, loading: undefined }
+  return {
+    target,
+    url: 'http://vllm:8000',
+    state,
+    placement,
+    fresh: true,
+    stall: undefined,
+    loading: undefined,
+  }
 }
 
 /** Which of `alerts` are held back, as `alert of subject: cause`. */
