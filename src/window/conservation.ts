@@ -23,8 +23,8 @@ export interface Stock {
    */
   readonly justFinished: number
   /**
-   * What the whole server had counted by the reading before the engine last showed a change: gauges that
-   * stand still may be as old as that, and whoever left since may still be in them.
+   * What the whole server had counted before the step began that ended with the last change. An engine learns
+   * of a client that hung up after the step under way, so that whoever left since may still be in the gauges.
    */
   readonly base: ServerCounts
 }

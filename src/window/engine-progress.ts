@@ -128,10 +128,16 @@ export class EngineBook {
   /** What the server had finished by the last sign of work. */
   #finishedBefore = 0
   #shownSinceMs: number | undefined
+  /**
+   * What the server had counted before the step began whose end will show the next change: that is after the
+   * change before it. Gauges that were never seen to move may have stood still since before the watch.
+   */
+  #stepBegan: ServerCounts
 
   constructor(begin: Pick<Present, 'atMs' | 'finished'>) {
     this.#sinceMs = begin.atMs
     this.#finishedBefore = begin.finished
+    this.#stepBegan = { finished: begin.finished, answered: undefined }
   }
 
   /** The engine's numbers at its last reading. */
@@ -167,14 +173,9 @@ export class EngineBook {
       finished: (last?.finished ?? 0) + justFinished,
       preempted: (last?.preempted ?? 0) + preempted,
       justFinished: changed ? justFinished : (last?.justFinished ?? 0),
-      // Gauges that were never seen to move may have stood still since before the watch.
-      base:
-        last === undefined
-          ? { finished: present.finished, answered: undefined }
-          : changed
-            ? before
-            : last.base,
+      base: last !== undefined && !changed ? last.base : this.#stepBegan,
     }
+    if (last !== undefined && changed) this.#stepBegan = before
     if (worked) {
       // What was only shown may have been stale gauges over an engine with nothing to do.
       if (this.#stillMs >= shortestPauseMs) {

@@ -69,9 +69,10 @@ function still(count: number): readonly Shown[] {
   return Array.from({ length: count }, () => ({}))
 }
 
-/** Two scrapes of an engine at work: five requests run. */
+/** Three scrapes of an engine at work: five requests run. Fewer would not show when its last step began. */
 const atWork: readonly Shown[] = [
-  { running: 5, tokens: 0, kv: 0.2 },
+  { running: 5, tokens: 0, kv: 0.19 },
+  { running: 5, tokens: 50, kv: 0.2 },
   { running: 5, tokens: 100, kv: 0.21 },
 ]
 
@@ -150,6 +151,14 @@ describe('a stall', () => {
       'probe',
     ],
     [
+      'is only suspected where they did so during a step that ended after the scrape',
+      () => found(scrapes([...atWork, { tokens: 150, answered: 5 }, { tokens: 155 }, ...still(6)])),
+      'stale-gauges',
+      'suspected',
+      30,
+      'probe',
+    ],
+    [
       'is only suspected of one request that finished, whose gauge may be stale',
       () => found(scrapes([{ running: 1 }, { tokens: 9, finished: 1, answered: 1 }, ...still(6)])),
       'stale-gauges',
@@ -206,6 +215,7 @@ describe('a stall', () => {
         found(
           scrapes([
             [{ running: 5 }, { running: 5 }],
+            [{ tokens: 5 }, { tokens: 5 }],
             [{ tokens: 10 }, { tokens: 10 }],
             ...[20, 30, 40, 50, 60, 70].map((tokens) => [{ tokens }, {}]),
           ]),

@@ -31,7 +31,8 @@ interface Event {
 
 /**
  * An engine that takes its work in any order. Like vLLM it tells its gauges and counts only when it
- * reports; a client that hangs up ends an answer at once, and shows in the gauges with the next report.
+ * reports, at the end of a step. A client that hangs up ends an answer at once, but the engine learns of it
+ * after the step under way: the report of that one has them still.
  */
 class Model {
   atMs = 0
@@ -44,6 +45,8 @@ class Model {
   preempted = 0
   answered = 0
   #late = 0
+  /** Who hung up during the step under way. */
+  #gone = { waiting: 0, running: 0 }
   #told = { waiting: 0, running: 0, finished: 0, preempted: 0 }
 
   do({ deed, who, afterMs }: Event): void {
@@ -84,8 +87,10 @@ class Model {
 
   report(): void {
     const { finished, preempted } = this
-    const [waiting, running] = [this.waiting.length, this.running.length]
+    const waiting = this.waiting.length + this.#gone.waiting
+    const running = this.running.length + this.#gone.running
     this.#told = { waiting, running, finished, preempted }
+    this.#gone = { waiting: 0, running: 0 }
   }
 
   page(options: { readonly http: boolean }): readonly MadeSeries[] {
@@ -100,8 +105,10 @@ class Model {
   }
 
   #hangUp(who: number): void {
-    const from = who < 0.5 ? this.waiting : this.running
-    if (take(from, (2 * who) % 1) !== undefined) this.answered += 1
+    const from = who < 0.5 ? 'waiting' : 'running'
+    if (take(this[from], (2 * who) % 1) === undefined) return
+    this.answered += 1
+    this.#gone[from] += 1
   }
 }
 
