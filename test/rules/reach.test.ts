@@ -13,8 +13,13 @@ const answered = (status: number) => ({ kind: 'answered', status, tookMs: 3 }) a
 const gpus = [read(0, [gauge('gpu_lost', 0)], { target: 'gpu' })]
 const loading = { summary: 'the model is being loaded', evidence: {} }
 const grownUp = { startSeconds: grownUpSeconds }
-/** Five run and have made tokens at 5 s, the last reading is that of 25 s. */
-const stalled = [{ running: 4, tokens: 900 }, { running: 5, tokens: 990 }, ...still(4)]
+/** Five run and have made tokens at 10 s, the last reading is that of 30 s. */
+const stalled = [
+  { running: 4, tokens: 900 },
+  { running: 5, tokens: 980 },
+  { tokens: 990 },
+  ...still(4),
+]
 const idle = [gauge('requests_running', 0)]
 
 ruleTable(
@@ -107,7 +112,7 @@ ruleTable(
     },
   ],
   [
-    ['while tokens are made', { engine: scrapes(stalled.slice(0, 2), grownUp) }, 'pass'],
+    ['while tokens are made', { engine: scrapes(stalled.slice(0, 3), grownUp) }, 'pass'],
     ['of an idle engine', { engine: scrapes([{}, ...still(20)], grownUp) }, 'pass'],
     [
       'for certain where clients cannot be seen to go: it is suspected',

@@ -233,13 +233,14 @@ ruleTable(
         engine: timed('queue_time', [500, 0, 0, 0], {
           steps: [
             { running: 1 },
-            { waiting: 1, tokens: 1 },
-            ...[2, 3].map((tokens) => ({ tokens })),
+            { tokens: 1 },
+            { waiting: 1, tokens: 2 },
+            ...[3, 4].map((tokens) => ({ tokens })),
           ],
         }),
         thresholds: { queueTimeP95Seconds: 8 },
       },
-      // It waits since 5 s, as of 15 s.
+      // It waits since 10 s, as of 20 s.
       summary: 'a request that still waits has waited at least 10 s (allowed 8 s)',
       evidence: { oldest_wait_seconds: 10, threshold_seconds: 8 },
       subject,
@@ -250,9 +251,10 @@ ruleTable(
         // The second engine was never seen to move: its gauges may be older than the watch.
         engine: scrapes([
           [{ running: 1 }, { waiting: 1, running: 1 }],
-          [{ waiting: 1, tokens: 1 }, {}],
-          [{ tokens: 2 }, {}],
+          [{ tokens: 1 }, {}],
+          [{ waiting: 1, tokens: 2 }, {}],
           [{ tokens: 3 }, {}],
+          [{ tokens: 4 }, {}],
         ]),
       },
       summary: 'a request that still waits has waited at least 10 s (allowed 5 s)',

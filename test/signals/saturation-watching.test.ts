@@ -100,48 +100,60 @@ describe('the highest value over a window', () => {
 describe('the oldest wait', () => {
   const name = `oldest_wait_lower_bound_seconds{${llama}}`
   const options = { models: ['llama', 'llama'] }
-  const waits = (steps: readonly Step[]) =>
-    measure(saturationSignals, scrapes(steps, options))[name]
+  const waits = (steps: readonly Step[], http = true) =>
+    measure(saturationSignals, scrapes(steps, { ...options, http }))[name]
+  /** An engine that is seen to work at 5 s. */
+  const begins = [{ running: 1 }, { tokens: 1 }]
 
   it('is how long somebody has waited at least who still waits', () => {
-    // Both joined the queue by 5 s and nobody was scheduled by 20 s.
-    assert.equal(waits([{ running: 1 }, { waiting: 2, tokens: 9 }, ...still(3)]), 15)
+    // Both joined the queue by 10 s and nobody was scheduled by 25 s.
+    assert.equal(waits([...begins, { waiting: 2, tokens: 9 }, ...still(3)]), 15)
   })
 
   it('is 0 where nobody is known to wait still', () => {
-    assert.equal(waits([{ running: 1 }, { tokens: 9 }, {}]), 0)
+    assert.equal(waits([...begins, {}]), 0)
     // Two of the two were scheduled since.
-    assert.equal(waits([{ running: 1 }, { waiting: 2 }, { waiting: 0, running: 3 }]), 0)
+    assert.equal(waits([...begins, { waiting: 2 }, { waiting: 0, running: 3 }]), 0)
   })
 
   it('is the longest of the engines', () => {
     const steps = [
       [{ running: 1 }, { running: 1 }],
+      [{ tokens: 1 }, { tokens: 1 }],
       [{}, { waiting: 1 }],
       [{ waiting: 1 }, { tokens: 5 }],
       [{}, { tokens: 9 }],
     ]
-    // Since 10 s in one engine, since 5 s in the other.
+    // Since 15 s in one engine, since 10 s in the other.
     assert.equal(waits(steps), 10)
   })
 
+  it('is not told where whoever waited may have gone unseen', () => {
+    assert.equal(waits([...begins, { waiting: 2, tokens: 9 }, ...still(3)], false), 'no-data')
+  })
+
+  it('is a certain one, though a longer one of another engine is not', () => {
+    const steps = [
+      // The second engine was never seen to move: its gauges may be older than the watch.
+      [{ running: 1 }, { running: 1, waiting: 5 }],
+      [{ tokens: 1 }, {}],
+      [{ waiting: 1 }, {}],
+      [{}, {}],
+    ]
+    assert.equal(waits(steps), 5)
+  })
+
   it('is of each model by itself', () => {
-    const attempts = scrapes(
-      [
-        [{ running: 1 }, { running: 1 }],
-        [{ waiting: 1 }, {}],
-        [{}, {}],
-      ],
-      {
-        models: ['llama', 'other'],
-      },
-    )
+    const [first, second] = begins.map((one) => [one, one])
+    const attempts = scrapes([first ?? [], second ?? [], [{ waiting: 1 }, {}], [{}, {}]], {
+      models: ['llama', 'other'],
+    })
     const found = only(measure(saturationSignals, attempts), 'oldest_wait_lower_bound_seconds')
     assert.deepEqual(Object.values(found), [5, 0])
   })
 
   it('vanishes with one failed scrape, and comes back with what was true all along', () => {
-    const steps = [{ running: 1 }, { waiting: 2 }, 'missed'] as const
+    const steps = [...begins, { waiting: 2 }, 'missed'] as const
     assert.equal(waits(steps), 'stale')
     assert.equal(waits([...steps, {}]), 10)
   })

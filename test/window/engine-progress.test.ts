@@ -18,9 +18,10 @@ function engineOf(steps: readonly Step[], options?: PageOptions): EngineProgress
   return engine
 }
 
-/** Two scrapes of an engine at work: five requests run, as of 5 s. */
+/** Three scrapes of an engine at work: five requests run, as of 10 s. Fewer would not show when its last step began. */
 const atWork: readonly Shown[] = [
   { running: 4, waiting: 2, kv: 0.2 },
+  { tokens: 50 },
   { running: 5, waiting: 1, kv: 0.2, tokens: 100 },
 ]
 
@@ -107,14 +108,14 @@ describe('requests that stand still in an engine', () => {
     const { stillMs, provenMs, shownSinceMs, running, waiting } = engineOf([...atWork, ...still(4)])
     assert.deepEqual(
       [stillMs, provenMs, shownSinceMs, running, waiting],
-      [20_000, 25_000, 5_000, 5, 1],
+      [20_000, 30_000, 10_000, 5, 1],
     )
   })
 
   it('stay proven when all clients give up, though nothing proves them any more', () => {
     const { stillMs, provenMs } = engineOf([...atWork, ...still(4), { served: 6 }, {}])
-    // Six were inside at 5 s; with six answers at 30 s all may have gone.
-    assert.deepEqual([stillMs, provenMs], [20_000, 25_000])
+    // Six were inside at 10 s; with six answers at 35 s all may have gone.
+    assert.deepEqual([stillMs, provenMs], [20_000, 30_000])
   })
 
   it('are none any more once the engine reports fewer and nobody is proven to be left', () => {
@@ -124,7 +125,7 @@ describe('requests that stand still in an engine', () => {
 
   it('are not proven where no answers are counted: each client may have hung up', () => {
     const { stillMs, provenMs, shownSinceMs } = engineOf([...atWork, ...still(4)], { http: false })
-    assert.deepEqual([stillMs, provenMs, shownSinceMs], [0, undefined, 5_000])
+    assert.deepEqual([stillMs, provenMs, shownSinceMs], [0, undefined, 10_000])
   })
 
   it('are not proven by gauges that were never seen to move', () => {
@@ -144,9 +145,9 @@ describe('requests that stand still in an engine', () => {
 
 describe('a pause', () => {
   it('is what an engine stood still with requests inside, once it goes on', () => {
-    // Work at 5 s, and again at 30 s.
+    // Work at 10 s, and again at 35 s.
     const { pause, stillMs } = engineOf([...atWork, ...still(4), { tokens: 101 }, { tokens: 150 }])
-    assert.deepEqual([pause, stillMs], [{ ms: 25_000, endedMs: 30_000 }, 0])
+    assert.deepEqual([pause, stillMs], [{ ms: 25_000, endedMs: 35_000 }, 0])
   })
 
   it('is none before it ends', () => {
@@ -167,7 +168,7 @@ describe('a pause', () => {
 
 describe('what others have done since an engine last worked', () => {
   it('is how many answers of the server ended beyond what it finished', () => {
-    // The gauges may be as old as the reading before their last change, which is that of 0 s.
+    // The step that ended by 10 s began after 0 s: since then the gauges may hold who is gone.
     assert.equal(engineOf([...atWork, { served: 3 }, { served: 4, refused: 9 }]).hungUp, 4)
     assert.equal(engineOf([...atWork, { finished: 3, served: 3 }, {}]).hungUp, 0)
     assert.equal(engineOf(atWork, { http: false }).hungUp, undefined)

@@ -31,15 +31,16 @@ describe('the progress of a target', () => {
     const { engines, workedMs, firstWorkedMs } = progressOf([
       [{ running: 2 }, { running: 2 }],
       [{ tokens: 5 }, { tokens: 5 }],
-      ...[10, 15, 20].map((tokens) => [{ tokens }, {}]),
+      [{ tokens: 10 }, { tokens: 10 }],
+      ...[15, 20, 25].map((tokens) => [{ tokens }, {}]),
     ])
-    assert.deepEqual([firstWorkedMs, workedMs], [5_000, 20_000])
+    assert.deepEqual([firstWorkedMs, workedMs], [5_000, 25_000])
     assert.deepEqual(
       engines.map((one) => [one.rank, one.workedMs, one.stillMs]),
       [
-        ['0', 20_000, 0],
-        // Two requests were inside at 5 s, and nobody has left since.
-        ['1', 5_000, 15_000],
+        ['0', 25_000, 0],
+        // Two requests were inside at 10 s, and nobody has left since.
+        ['1', 10_000, 15_000],
       ],
     )
   })
@@ -48,13 +49,14 @@ describe('the progress of a target', () => {
     const { engines } = progressOf([
       { running: 2 },
       { tokens: 5 },
+      { tokens: 6 },
       ...still(3),
       ...(['missed', 'missed'] as const),
     ])
     assert.deepEqual(
       engines.map(({ stillMs, provenMs, shownSinceMs }) => [stillMs, provenMs, shownSinceMs]),
-      // It was last read at 20 s; both were seen inside with the work at 5 s.
-      [[15_000, 20_000, 5_000]],
+      // It was last read at 25 s; both were seen inside with the work at 10 s.
+      [[15_000, 25_000, 10_000]],
     )
   })
 
@@ -68,6 +70,7 @@ describe('the progress of a target', () => {
     const { waitingFor, insideFor } = progressOf(
       [
         [{ running: 1 }, { running: 1 }],
+        [{ tokens: 1 }, { tokens: 1 }],
         [
           { running: 2, waiting: 3 },
           { running: 2, waiting: 1 },
@@ -87,6 +90,7 @@ describe('the progress of a target', () => {
 describe('another life of the process', () => {
   const before: readonly Step[] = [
     { running: 3, tokens: 900, finished: 90, served: 90 },
+    { tokens: 910 },
     { running: 4, tokens: 950, finished: 95, served: 95 },
     ...still(3),
     { served: 97 },
@@ -95,26 +99,26 @@ describe('another life of the process', () => {
 
   it('has nothing of the one before', () => {
     const old = progressOf(before)
-    // Until 20 s somebody was inside since 5 s for certain; the answers of 25 s may be theirs.
+    // Until 25 s somebody was inside since 10 s for certain; the answers of 30 s may be theirs.
     assert.deepEqual([old.engines[0]?.stillMs, old.idleAnswers.count], [15_000, 2])
     const { engines, workedMs, sinceMs, fromBirth, idleAnswers, finishedPerSecond, ...rest } =
       progressOf([...before, anew])
     assert.deepEqual(
       [workedMs, rest.firstWorkedMs, sinceMs, fromBirth],
-      [undefined, undefined, 30_000, true],
+      [undefined, undefined, 35_000, true],
     )
     assert.deepEqual(idleAnswers, { count: 0, served: 0, firstMs: undefined, lastMs: undefined })
     assert.equal(finishedPerSecond, 0)
     const [engine] = engines
     assert.deepEqual(
       [engine?.sinceMs, engine?.workedMs, engine?.stillMs, engine?.pause, engine?.oldestWait],
-      [30_000, undefined, 0, undefined, undefined],
+      [35_000, undefined, 0, undefined, undefined],
     )
   })
 
   it('counts what its first reading has as its own work', () => {
     const { workedMs, fromBirth } = progressOf([...before, { ...anew, tokens: 4, finished: 1 }])
-    assert.deepEqual([workedMs, fromBirth], [30_000, false])
+    assert.deepEqual([workedMs, fromBirth], [35_000, false])
   })
 
   it('of one rank alone leaves the others what they are', () => {
@@ -195,8 +199,15 @@ describe('answers that the page lost for a while', () => {
   })
 
   it('do not make those certain to be inside whose answers ended meanwhile', () => {
-    const progress = after([900, 0, 1], [950, 0, 2], [950, 3, 3], ['lost', 3, 3], [953, 3, 3])
-    // Three were inside at 10 s, and three answers ended since.
+    const progress = after(
+      [900, 0, 1],
+      [950, 0, 2],
+      [950, 0, 3],
+      [950, 3, 4],
+      ['lost', 3, 4],
+      [953, 3, 4],
+    )
+    // Three were inside at 15 s, and three answers ended since.
     assert.equal(progress?.insideFor(10_000, 'llama').count, 0)
   })
 })
