@@ -41,7 +41,8 @@ export function gpuWorkOf(
   if (gpu?.last?.kind !== 'read' || gpu.last.atMs - gpu.last.tookMs < sinceMs + settleMs) {
     return undefined
   }
-  const power = new Map(gpu.histories('gpu_power_draw').map((one) => [one.labels['gpu'], one]))
+  const drawn = gpu.histories('gpu_power_draw').filter(({ goneMs }) => goneMs === undefined)
+  const power = new Map(drawn.map((one) => [one.labels['gpu'], one]))
   const cards = gpu.histories('gpu_utilization').flatMap((utilization) => {
     const { goneMs, labels } = utilization
     if (goneMs !== undefined || !positions.has(labels['gpu'] ?? '')) return []
