@@ -68,8 +68,9 @@ export function targetsOnLost(
     const parent = parentOf(process.labels['pid'] ?? '', targets, gpu)
     const owner = targets.length === 1 ? only?.name : (parent ?? ownerOf(process, targets))
     const target = targets.find(({ name }) => name === owner)
-    const beganMs = target?.life?.sinceMs ?? target?.life?.readMs
-    if (target !== undefined && beganMs !== undefined && beganMs <= lostMs) found.add(target.name)
+    if (target === undefined) continue
+    const began = beganMs(target)
+    if (began !== undefined && began <= lostMs) found.add(target.name)
   }
   return found
 }
@@ -96,6 +97,11 @@ function parentOf(
     }
   }
   return nearest?.name
+}
+
+/** When the present process of a target began: as it tells, else by its first answer, which a lost GPU allows none. */
+function beganMs({ life, reading }: TargetWindows): number | undefined {
+  return reading?.processStartSeconds === undefined ? life?.readMs : life?.sinceMs
 }
 
 /** A load takes at most so long: a process is that of the first target that answers within it. */
