@@ -66,10 +66,10 @@ describe('what a GPU does', () => {
   })
 
   it('is compared with the power before the standstill alone', () => {
-    // If the 150 W since 20 s counted, four of six, the card would be working.
-    const spins: Card = [1, 150]
-    const pages = [[atWork], [atWork], [spins], [spins], [spins], [spins]] as const
-    assert.equal(workOf(readings(...pages), 10_000)?.kind, 'spinning')
+    // If the 150 W since 20 s counted, nine of eleven, they would be the measure of themselves.
+    const spins: readonly Card[] = [[1, 150]]
+    const found = workOf(readings([atWork], [atWork], ...Array(9).fill(spins)), 10_000)
+    assert.deepEqual([found?.kind, found?.powerShare], ['spinning', 0.375])
   })
 
   it('is compared with the better moments of its work: with the ninth of ten', () => {
