@@ -146,7 +146,11 @@ export function admissionStalled(scene: ReadScene): Draft | undefined {
   if (waiting < fewWaiting || kv === undefined || kv >= roomyKvCacheRatio) return undefined
   const isDeferred = deferred !== undefined && deferred >= 0.5 * waiting
   const isSmall = running <= 0.5 * (highs.requests_running ?? running)
-  if (!isDeferred && !(isSmall && oldestWaitMs(scene) >= 1_000 * longWaitSeconds)) return undefined
+  // Adapters and transfers defer requests for a moment, which is as it should be.
+  const isLong =
+    oldestWaitMs(scene) >= 1_000 * longWaitSeconds ||
+    (isDeferred && (scene.recent.timings.queue_time?.mean ?? 0) >= longWaitSeconds)
+  if (!isLong || !(isDeferred || isSmall)) return undefined
   return {
     pain: 'P11',
     verdict: `${waiting} requests wait while ${running} run and the KV cache is ${figure(100 * kv)} % full${isDeferred ? `; ${deferred} of them are deferred` : ''}`,
