@@ -137,6 +137,11 @@ function unchecked(scene: Scene): readonly string[] {
     if (gained.http_answers === undefined) {
       out.push('clients that hung up: no HTTP answers are counted')
     }
+    if (facts.gauges.kv_cache_usage === undefined)
+      out.push('KV cache: its usage is not on this page')
+    if (gained.prefix_cache_queries === undefined) {
+      out.push('prefix cache: its queries and hits are not on this page')
+    }
     if (gained.preemptions === undefined) out.push('preemptions: not on this page')
     if (gained.server_cpu_seconds === undefined) {
       out.push('CPU of the API server: not told by several processes together')
