@@ -143,8 +143,8 @@ describe('a latency', () => {
   it('is the mean of all models, and the p95 of the one with the most observations', () => {
     const { recent } = factsAfter(
       each(4, (minute) => [
-        histogram('ttft', held(minute, [30, 0, 0, 0], 15)),
-        histogram('ttft', held(minute, [0, 0, 10, 0], 25), { model_name: 'other' }),
+        histogram('ttft', held(minute, [0, 0, 10, 0], 25)),
+        histogram('ttft', held(minute, [30, 0, 0, 0], 15), { model_name: 'other' }),
       ]),
     )
     // 30 of 0.5 s and 10 of 2.5 s in a minute: 40 s in 40.
