@@ -171,8 +171,10 @@ export class ProgressBook {
       return
     }
     this.#quietReadings += 1
-    // Until the first quiet reading, answers may still end to what finished with the last sign of work.
-    if (count <= 0 || (this.#workedMs !== undefined && this.#quietReadings === 1)) return
+    // Until the first quiet reading, answers may still end to what finished with the last sign of work. Before
+    // any was seen, that may have come just before the watch, whose first reading counts for nothing.
+    const leftOut = this.#workedMs === undefined ? 2 : 1
+    if (count <= 0 || this.#quietReadings <= leftOut) return
     this.#idle = {
       count: this.#idle.count + count,
       served: this.#idle.served + served,

@@ -157,6 +157,16 @@ describe('answers without any work', () => {
     assert.deepEqual(idle({ served: 5, failed: 2 }, {}), none)
   })
 
+  it('are not those of the first reading after the watch began: work before it is not seen', () => {
+    assert.deepEqual(progressOf([{ served: 90 }, { served: 92 }, {}]).idleAnswers, none)
+    assert.deepEqual(progressOf([{ served: 90 }, { served: 92 }, { served: 93 }]).idleAnswers, {
+      count: 1,
+      served: 1,
+      firstMs: 10_000,
+      lastMs: 10_000,
+    })
+  })
+
   it('are counted from the second on, those that were served with 2xx apart', () => {
     // The readings are 5 s apart; the quiet ones are those of 10, 15, 20 and 25 s.
     assert.deepEqual(
