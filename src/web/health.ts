@@ -192,7 +192,7 @@ function alertBodies(
 
 /** Why a source is not healthy, where its alerts leave that open. */
 function detailOf(source: TargetSnapshot): string | undefined {
-  const { status, state, up, lastFailure, reasons, loading } = source
+  const { status, state, up, lastFailure, reasons, suppressed, loading } = source
   if (status === 'healthy') return undefined
   // Nobody listens while a model is loaded; that is no failure to tell of.
   if (state === 'loading') return `loading: ${loading?.summary ?? 'the model is being loaded'}`
@@ -211,8 +211,16 @@ function detailOf(source: TargetSnapshot): string | undefined {
     case 'unknown':
       return 'unknown: the page that was read holds no metrics of vLLM (started with --disable-log-stats, or another program)'
     default:
-      return `${state}: the last reading succeeded`
+      return `${state}: ${whatIsHeldBack(suppressed) ?? 'the last reading succeeded'}`
   }
+}
+
+/** Which alerts are held back, and what tells their cause; the cause itself may be over. */
+function whatIsHeldBack(suppressed: readonly Alert[]): string | undefined {
+  const [first] = suppressed
+  if (first === undefined) return undefined
+  const names = suppressed.map(({ alert }) => alert).join(', ')
+  return `what follows from ${first.heldBack?.by ?? 'before'} is held back: ${names}`
 }
 
 export function reasonBody(snapshot: Snapshot, alert: Alert): ReasonBody {

@@ -66,6 +66,8 @@ interface Layout {
   readonly answers: readonly number[] | undefined
   /** Those of them that are 2xx. */
   readonly served: readonly number[]
+  /** Whether engines were put to sleep. */
+  readonly asleep: readonly number[]
 }
 
 /** Follows the work of one target's engines from reading to reading. `record` alone changes it. */
@@ -111,6 +113,9 @@ export class ProgressBook {
       atMs: now.atMs,
     })
     this.#noteFinished(present)
+    // Nobody asks an engine that sleeps: its silence, and that after it wakes up, is not missing anything.
+    const isAsleep = layout.asleep.some((place) => reading.values[place] === 1)
+    if (isAsleep) this.#rate = { perSecond: 0, atMs: now.atMs }
     this.#progress = layout.engines.length === 0 ? undefined : this.#describe(layout, present)
   }
 
@@ -131,6 +136,9 @@ export class ProgressBook {
       answers: counted ? answers.map(({ offset }) => offset) : undefined,
       served: (counted ? answers : [])
         .filter(({ labels }) => labels['status'] === '2xx')
+        .map(({ offset }) => offset),
+      asleep: channels
+        .filter(({ instrument }) => instrument === 'engine_asleep')
         .map(({ offset }) => offset),
     }
     return this.#layout

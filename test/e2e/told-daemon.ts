@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { setTimeout as delay } from 'node:timers/promises'
 import { loadConfig } from '../../src/config/load.ts'
 import { startDaemon } from '../../src/daemon.ts'
 import type { Scenario } from '../../src/demo/scenario.ts'
@@ -20,6 +21,8 @@ export interface Sight {
   readonly text: string
   /** The lines of `/metrics` that speak of states and alerts. */
   readonly samples: readonly Sample[]
+  /** How many tokens the servers were asked for over the network so far. */
+  readonly posts: number
 }
 
 export interface Sample {
@@ -31,7 +34,6 @@ export interface Sample {
 /** The whole daemon with its web server beside simulated servers and GPUs, all in told time. */
 export interface ToldDaemon {
   readonly url: string
-  readonly posts: () => number
   readonly fail: (failure: SmiFailure | undefined) => void
   /** Lets time pass up to `seconds` of the scenarios, and returns what was seen at each step. */
   readonly passTo: (seconds: number) => Promise<readonly Sight[]>
@@ -46,8 +48,17 @@ const scrapeTimeoutMs = 3_900
 const gpuTimeoutMs = 4_900
 const hungAfterMs = 1_000
 
+/**
+ * A probe ends after so long. Its deadline is that of a socket, the one thing here that is kept in real time: the
+ * daemon is told a second, and meanwhile this much of the scenario passes and then no more.
+ */
+const probeLastsMs = 30_000
+const probeTimeout = '1s'
+
 /** An evaluation comes so long after the collection that it evaluates. */
 const evaluateAfterMs = 20
+
+const forever = Number.POSITIVE_INFINITY
 
 /** Starts both at `from`, in seconds of the scenarios' time. The targets are called a, b, … */
 export async function startToldDaemon(options: {
@@ -75,6 +86,7 @@ export async function startToldDaemon(options: {
     'gpu.command': machine.smi,
     'gpu.interval': `${every}s`,
     'gpu.timeout': `${gpuTimeoutMs}ms`,
+    'probe.timeout': probeTimeout,
     ...options.settings,
   })
   const daemon = await startDaemon({
@@ -87,16 +99,22 @@ export async function startToldDaemon(options: {
   })
   const [url = ''] = daemon.urls
   const now = () => (clock.monotonicMs() - zeroMs) / 1_000
-  const look = () => lookAt(url, Math.floor(now()))
+  const look = async () => ({
+    ...(await lookAt(url)),
+    at: Math.floor(now()),
+    posts: machine.posts(),
+  })
   const collect = async () => {
     const untilMs = performance.now() + 10_000
     const isCollecting = () =>
       clock.isAskedFor(scrapeTimeoutMs + hungAfterMs) ||
       clock.isAskedFor(gpuTimeoutMs + hungAfterMs)
-    while (isCollecting()) {
-      assert.ok(performance.now() < untilMs, 'expected the collections to end within 10 s')
-      await clock.settle()
+    const isProbing = () => 1_000 * now() - (machine.waitingSinceMs() ?? forever) >= probeLastsMs
+    while (isCollecting() || isProbing()) {
+      assert.ok(performance.now() < untilMs, 'expected all that is under way to end within 10 s')
+      await (isCollecting() ? clock.settle() : delay(10))
     }
+    await clock.settle()
     await clock.jump(evaluateAfterMs)
   }
   await clock.settle()
@@ -104,7 +122,6 @@ export async function startToldDaemon(options: {
   let next = from + every
   return {
     url,
-    posts: machine.posts,
     fail: machine.fail,
     look,
     passTo: async (seconds) => {
@@ -134,13 +151,13 @@ async function configOf(settings: Readonly<Record<string, unknown>>) {
   return (await loadConfig({ flags })).config
 }
 
-async function lookAt(url: string, at: number): Promise<Sight> {
+async function lookAt(url: string): Promise<Omit<Sight, 'at' | 'posts'>> {
   const response = await fetch(`${url}/health`)
   const health = (await response.json()) as HealthBody
   const status = (await (await fetch(`${url}/api/v1/status`)).json()) as StatusBody
   const text = await (await fetch(`${url}/health`, { headers: { accept: 'text/plain' } })).text()
   const page = await (await fetch(`${url}/metrics`)).text()
-  return { at, code: response.status, health, status, text, samples: samplesOf(page) }
+  return { code: response.status, health, status, text, samples: samplesOf(page) }
 }
 
 const line = /^vllm_vitals_(engine_state|alert_active)\{(.*)\} (\S+)$/gm

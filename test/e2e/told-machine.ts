@@ -1,6 +1,6 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SimulatedEngine } from '../../src/demo/engine.ts'
@@ -22,6 +22,8 @@ export interface ToldMachine {
   readonly smi: string
   /** How many requests for tokens have come over the network, those of the scenarios' clients left out. */
   readonly posts: () => number
+  /** Since when the one that waits for longest has had no answer, in the scenarios' time. */
+  readonly waitingSinceMs: () => number | undefined
   /** Lets time pass up to `atMs` of the scenarios. */
   readonly follow: (atMs: number) => void
   /** Lets `nvidia-smi` fail from now on, or work again. */
@@ -55,7 +57,7 @@ export async function startToldMachine(options: {
   }
   const gpus = new GpusOfAll({ scenarios, engines, startWallMs })
   const urls = servers.map(({ url }) => url)
-  const counter = countPosts(urls)
+  const counter = countPosts(urls, () => nowMs)
   const smi = createSmi()
   const follow = (atMs: number) => {
     nowMs = atMs
@@ -67,6 +69,7 @@ export async function startToldMachine(options: {
     urls,
     smi: smi.path,
     posts: counter.posts,
+    waitingSinceMs: counter.waitingSinceMs,
     follow,
     fail: smi.fail,
     stop: async () => {
@@ -146,17 +149,25 @@ function createSmi() {
 }
 
 /** Counts the requests with the method POST that arrive at any of `urls`. */
-function countPosts(urls: readonly string[]) {
+function countPosts(urls: readonly string[], nowMs: () => number) {
   const ports = new Set(urls.map((url) => Number(new URL(url).port)))
+  const waiting = new Map<ServerResponse, number>()
   let posts = 0
   const onRequest = (message: unknown) => {
-    const { request } = message as { readonly request: IncomingMessage }
+    const { request, response } = message as {
+      readonly request: IncomingMessage
+      readonly response: ServerResponse
+    }
     const isHere = ports.has(request.socket.localPort ?? 0)
-    if (isHere && request.method === 'POST') posts += 1
+    if (!isHere || request.method !== 'POST') return
+    posts += 1
+    waiting.set(response, nowMs())
+    response.on('close', () => waiting.delete(response))
   }
   subscribe('http.server.request.start', onRequest)
   return {
     posts: () => posts,
+    waitingSinceMs: () => [...waiting.values()][0],
     stop: () => unsubscribe('http.server.request.start', onRequest),
   }
 }

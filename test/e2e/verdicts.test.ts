@@ -3,7 +3,15 @@ import { describe, it } from 'node:test'
 import type { Scenario } from '../../src/demo/scenario.ts'
 import { findScenario } from '../../src/demo/scenarios.ts'
 import type { Sight } from './told-daemon.ts'
-import { assertOneVoice, pendingIn, reasonsIn, seenAt, statesIn, watch } from './told-sights.ts'
+import {
+  assertOneVoice,
+  names,
+  pendingIn,
+  reasonsIn,
+  seenAt,
+  statesIn,
+  watch,
+} from './told-sights.ts'
 
 /** What `/health` says of the first target, in a row: its code, status, state and why. */
 function answerOf({ code, health }: Sight) {
@@ -20,7 +28,7 @@ function loading(seconds: number): Scenario {
 
 describe('the state of a target, seen over HTTP', () => {
   it('is serving for as long as requests are served, and healthy', async () => {
-    const { sights } = await watch({ scenario: findScenario('steady'), from: -60, to: 180 })
+    const sights = await watch({ scenario: findScenario('steady'), from: -60, to: 180 })
     assert.deepEqual(statesIn(sights), [['serving', -60]])
     for (const sight of sights) {
       assertOneVoice(sight)
@@ -32,14 +40,19 @@ describe('the state of a target, seen over HTTP', () => {
   })
 
   it('is idle without requests, sleeping when the engine was put to sleep, and serving again', async () => {
-    const { sights } = await watch({
+    const sights = await watch({
       // Requests end at 25 s; from 55 s to 355 s the engine sleeps.
       scenario: findScenario('sleep'),
       from: -30,
       to: 420,
-      settings: { 'gpu.enabled': true },
+      settings: { 'gpu.enabled': true, 'probe.enabled': true },
     })
-    for (const sight of sights) assertOneVoice(sight)
+    for (const sight of sights) {
+      assertOneVoice(sight)
+      // It is silent for minutes, and nobody takes that for a hang.
+      assert.ok(!names(pendingIn(sight)).includes('VllmEngineStalled'), `at ${sight.at} s`)
+    }
+    assert.equal(sights.at(-1)?.posts, 0)
     const states = statesIn(sights).map(([state]) => state)
     assert.deepEqual(states, ['serving', 'idle', 'sleeping', 'idle', 'serving'])
     assert.deepEqual(answerOf(seenAt(sights, 50)), [200, 'healthy', 'idle', undefined])
@@ -54,7 +67,7 @@ describe('the state of a target, seen over HTTP', () => {
   })
 
   it('is unknown before anything was read, then loading while a model comes to the GPU', async () => {
-    const { sights } = await watch({
+    const sights = await watch({
       scenario: loading(118),
       from: 10,
       to: 200,
@@ -83,7 +96,7 @@ describe('the state of a target, seen over HTTP', () => {
   })
 
   it('is stalled from 25 s without progress, though /health of the server says 200', async () => {
-    const { sights } = await watch({ scenario: findScenario('stall'), from: -30, to: 100 })
+    const sights = await watch({ scenario: findScenario('stall'), from: -30, to: 100 })
     for (const sight of sights) assertOneVoice(sight)
     // The engine hangs at 25 s or at its first step after that.
     assert.deepEqual(statesIn(sights), [
@@ -100,7 +113,7 @@ describe('the state of a target, seen over HTTP', () => {
 
   it('is down after two refused scrapes, and serving again after the first good one', async () => {
     const outage = { fromMs: 30_000, untilMs: 88_000, dyingForMs: 0, loadMs: 0 }
-    const { sights } = await watch({
+    const sights = await watch({
       scenario: { ...findScenario('steady'), incidents: [{ kind: 'outage', ...outage }] },
       from: -30,
       to: 120,
@@ -120,7 +133,7 @@ describe('the state of a target, seen over HTTP', () => {
   })
 
   it('is unknown where the page has nothing of vLLM', async () => {
-    const { sights } = await watch({ scenario: findScenario('no-metrics'), from: -10, to: 30 })
+    const sights = await watch({ scenario: findScenario('no-metrics'), from: -10, to: 30 })
     for (const sight of sights) {
       assertOneVoice(sight)
       const [code, status, state, detail] = answerOf(sight)

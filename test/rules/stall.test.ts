@@ -17,6 +17,7 @@ interface Shown {
   readonly tokens?: number
   readonly finished?: number
   readonly answered?: number
+  readonly asleep?: number
 }
 
 /** An engine that had worked for long when the watch began: its process started an hour before. */
@@ -26,6 +27,7 @@ function pageOf(shown: Required<Shown>, engine: string, http: boolean): readonly
     gauge('requests_running', shown.running, model, place),
     gauge('requests_waiting', shown.waiting, model, place),
     gauge('kv_cache_usage', shown.kv, model, place),
+    gauge('engine_asleep', shown.asleep, model, place),
     counter('generation_tokens', 1_000 + shown.tokens, model, place),
     counter('requests_finished', 100 + shown.finished, { ...model, reason: 'stop' }, place),
     ...(http && engine === '0'
@@ -41,6 +43,7 @@ const nothing: Required<Shown> = {
   tokens: 0,
   finished: 0,
   answered: 0,
+  asleep: 0,
 }
 
 /** Scrapes 5 s apart; each gives what changed, for one engine or, in a list, for several. */
@@ -248,6 +251,22 @@ describe('a stall', () => {
       'suspected',
       30,
       'probe',
+    ],
+    [
+      'is none of a busy server that was put to sleep, when it is awake and nobody has come yet',
+      () =>
+        found(
+          scrapes([
+            ...[0, 10, 20, 30, 40, 50, 60, 70, 80].map((finished) => ({
+              finished,
+              answered: finished,
+            })),
+            { asleep: 1 },
+            ...still(6),
+            { asleep: 0 },
+            {},
+          ]),
+        ),
     ],
     [
       'is none of a quiet server that is quiet',

@@ -173,6 +173,17 @@ describe('the detail of a target', () => {
       'stalled: work is pending and nothing progresses',
     ],
     [
+      'tells what goes on from a cause that is over',
+      {
+        status: 'degraded',
+        state: 'serving',
+        suppressed: [
+          alertOf({ heldBack: { by: 'VllmEngineStalled', subject: {}, untilMs: builtAtMs } }),
+        ],
+      },
+      'serving: what follows from VllmEngineStalled is held back: VllmLatencyP99High',
+    ],
+    [
       'tells what is left to say of a target that was read',
       { status: 'unhealthy', state: 'down' },
       'down: the last reading succeeded',
