@@ -1,5 +1,7 @@
+import type { Attempt } from './reading.ts'
 import type { Alert } from './rules/alert.ts'
 import type { HealthStatus, TargetState } from './rules/health.ts'
+import type { Cause } from './rules/hold-back.ts'
 import type { Watched } from './rules/rule.ts'
 import { isYoung } from './rules/youth.ts'
 import type { Signal, SignalSettings } from './signals/context.ts'
@@ -14,6 +16,8 @@ import type { TargetWindows } from './window/target-windows.ts'
 export interface Told {
   readonly alerts: readonly Alert[]
   readonly undecided: readonly Undecided[]
+  /** What holds alerts back, or did of late. */
+  readonly causes: readonly Cause[]
 }
 
 /** Derives everything that is published of a target, or takes it over where nothing has changed since. */
@@ -51,7 +55,7 @@ export function derive(
 export function describe(
   { target, url, state, stall, loading, placement }: Watched,
   statusOf: (state: TargetState, firing: number) => HealthStatus,
-  { alerts, undecided }: Told,
+  { alerts, undecided }: Omit<Told, 'causes'>,
   { facts, notes, thresholdNotes }: Derived,
 ): TargetSnapshot {
   const { reasons, suppressed } = shownOf(alerts, ({ subject }) => subject.target === target.name)
@@ -70,7 +74,7 @@ export function describe(
     models: target.models,
     version: target.reading?.version,
     lastSuccessMs: lastRead?.atMs,
-    lastFailure: last?.kind === 'missed' ? { code: last.code, message: last.message } : undefined,
+    lastFailure: last?.kind === 'missed' ? failureOf(last) : undefined,
     health: target.health,
     reasons,
     suppressed,
@@ -78,6 +82,10 @@ export function describe(
     notes,
     thresholdNotes,
   }
+}
+
+function failureOf({ code, message, status }: Extract<Attempt, { kind: 'missed' }>) {
+  return status === undefined ? { code, message } : { code, message, status }
 }
 
 /** What is known of each GPU that was ever there. `targetsOnLost` tells which targets run on a lost one. */

@@ -53,8 +53,8 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
   const gpu = watchGpu(input)
   const watched = watchTargets(input, gpu?.target)
   const all = watched.map(({ target }) => target)
-  const { alerts, undecided } = judge(previous, input, { watched, gpu })
-  const told = { alerts, undecided }
+  const told = judge(previous, input, { watched, gpu })
+  const { alerts, causes } = told
   const derived = new Map<string, Derived>()
   const deriveOnce = (one: Watched, signals: readonly Signal[]): Derived => {
     const found = derive(one, signals, previous, input.settings)
@@ -94,6 +94,7 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
       targetsOnLost: onLost,
     }),
     alerts,
+    causes,
     measured: together([
       ...[...derived.values()].flatMap((one) => one.measured),
       ...judged({ targets, gpuSource, alerts }),
@@ -185,9 +186,9 @@ function judge(
   input: EvaluateInput,
   { watched, gpu }: { readonly watched: readonly Watched[]; readonly gpu: Watched | undefined },
 ): Told {
-  const before = new Map<string, Alert>()
+  const known = new Map<string, Alert>()
   for (const alert of previous?.alerts ?? []) {
-    if (isWatched(alert, input)) before.set(alertKey(alert.alert, alert.subject), alert)
+    if (isWatched(alert, input)) known.set(alertKey(alert.alert, alert.subject), alert)
   }
   const { atMs, thresholds } = input
   const undecided: Undecided[] = []
@@ -205,17 +206,19 @@ function judge(
       if (finding.outcome !== 'unknown' || finding.summary === undefined) continue
       undecided.push({ alert: rule.name, subject: finding.subject, summary: finding.summary })
     }
-    return step(rule, before, { findings, atMs })
+    return step(rule, known, { findings, atMs })
   })
   const windows = new Map<string, number>(input.rules.map(({ name, windowMs }) => [name, windowMs]))
   const windowOf = (alert: string) => windows.get(alert) ?? 0
   const all = watched.map(({ target }) => target)
   const runsOn = (uuid: string) => targetsOnLost(uuid, all, gpu?.target)
-  return { alerts: holdBack(alerts, { targets: watched, runsOn, windowOf, atMs }), undecided }
+  const before = (previous?.causes ?? []).filter((cause) => isWatched(cause, input))
+  const held = { targets: watched, runsOn, windowOf, before, atMs }
+  return { ...holdBack(alerts, held), undecided }
 }
 
 /** Whether what an alert speaks of is still of interest: a new configuration may have left it out. */
-function isWatched({ subject }: Alert, { targets, gpu }: EvaluateInput): boolean {
+function isWatched({ subject }: Pick<Alert, 'subject'>, { targets, gpu }: EvaluateInput): boolean {
   const { target, uuid } = subject
   if (uuid !== undefined) return gpu !== undefined
   return target === gpu?.name || targets.some(({ name }) => name === target)

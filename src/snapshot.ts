@@ -2,6 +2,7 @@ import type { Finding } from './finding.ts'
 import type { HealthProbe, ProbeResult } from './reading.ts'
 import type { Alert } from './rules/alert.ts'
 import type { HealthStatus, TargetState } from './rules/health.ts'
+import type { Cause } from './rules/hold-back.ts'
 import type { Loading } from './rules/loading.ts'
 import type { Subject } from './rules/rule.ts'
 import type { Stall } from './rules/stall.ts'
@@ -32,7 +33,14 @@ export interface TargetSnapshot {
   /** Monotonic time of the last good collection; absent before it. */
   readonly lastSuccessMs: number | undefined
   /** Why the last collection failed; absent when it did not. */
-  readonly lastFailure: { readonly code: string; readonly message: string } | undefined
+  readonly lastFailure:
+    | {
+        readonly code: string
+        readonly message: string
+        /** For code `status`: the HTTP status. */
+        readonly status?: number | undefined
+      }
+    | undefined
   /** How the target's own health endpoint last answered. */
   readonly health: HealthProbe | undefined
   /** What came of the last probe; left out where engines are not probed. */
@@ -104,6 +112,8 @@ export interface Snapshot {
   readonly diagnosis: readonly Finding[]
   /** Every alert that is pending or firing, held back or not. */
   readonly alerts: readonly Alert[]
+  /** What holds alerts back, or did of late. */
+  readonly causes: readonly Cause[]
   /** Every published number, those of targets, GPUs and of the watching itself, families together. */
   readonly measured: readonly Measured[]
   /** Work that the next evaluation may take over. */

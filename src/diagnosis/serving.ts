@@ -132,7 +132,8 @@ export function gone(scene: Scene): Draft | undefined {
   if (target.state === 'loading') return loads(scene)
   const sick = target.health?.kind === 'answered' && target.health.status >= 500
   const code = target.lastFailure?.code
-  const refused = code === 'refused' || code === 'reset' || code === 'resolve'
+  const failing = (target.lastFailure?.status ?? 0) >= 500 && target.health?.kind !== 'answered'
+  const refused = code === 'refused' || code === 'reset' || code === 'resolve' || failing
   if (target.state !== 'down' || !(sick || refused)) return undefined
   const engines = scene.gpus.filter(({ processes }) =>
     processes?.some(({ owner }) => owner.kind === 'engine'),

@@ -25,8 +25,6 @@ export interface HeldBack {
   /** The cause: the name of an alert. */
   readonly by: string
   readonly subject: Subject
-  /** How long the consequences of the cause go on to be seen after it, monotonic time. */
-  readonly untilMs: number
 }
 
 /**
@@ -121,7 +119,6 @@ function raise(
     summary: finding.summary,
     evidence: finding.evidence,
     runbook: `docs/runbooks/${rule.name}.md`,
-    ...(before?.heldBack === undefined ? {} : { heldBack: before.heldBack }),
   }
 }
 
@@ -136,5 +133,6 @@ function linger(
     (before.state === 'firing' && quietMs < rule.keepFiringForMs) ||
     (!known && quietMs < unknownGraceMs)
   // A new configuration may have changed how severe it is.
-  return lingers ? { ...before, severity: rule.severity } : undefined
+  const { heldBack: _, ...alert } = before
+  return lingers ? { ...alert, severity: rule.severity } : undefined
 }

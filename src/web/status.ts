@@ -136,7 +136,7 @@ function more(snapshot: Snapshot, target: TargetSnapshot, owned: Owned): More {
   return {
     version: target.version ?? null,
     up: target.up ?? null,
-    last_failure: target.lastFailure ?? null,
+    last_failure: failureBody(target),
     health_probe: target.health === undefined ? null : healthProbeBody(target.health),
     ...(target.probe === undefined ? {} : { probe: probeBody(snapshot, target.probe.last) }),
     notes: target.notes,
@@ -154,6 +154,12 @@ function healthProbeBody(probe: HealthProbe): HealthProbeBody {
   return probe.kind === 'answered'
     ? { status: probe.status, took_seconds }
     : { code: probe.code, took_seconds }
+}
+
+function failureBody({ lastFailure }: TargetSnapshot): More['last_failure'] {
+  if (lastFailure === undefined) return null
+  const { code, message } = lastFailure
+  return { code, message }
 }
 
 function probeBody({ atMs }: Snapshot, probe: ProbeResult | undefined): ProbeBody | null {

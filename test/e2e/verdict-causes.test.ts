@@ -62,8 +62,29 @@ describe('one cause, seen over HTTP', () => {
       assert.equal(sight.status.diagnosis[0]?.pain, 'P1')
     }
     assert.deepEqual(names(reasonsIn(seenAt(sights, 280).health)), ['VllmEngineStalled'])
-    // The window holds the time of the stall for a while, and it is said so.
+    // What the overload had told of before is told of again.
     const after = seenAt(sights, 330)
+    assert.deepEqual([after.code, after.health.status, heldIn(after)], [200, 'degraded', []])
+    assert.deepEqual(names(reasonsIn(after.health)), slow)
+  })
+
+  it('is one page: what a stall leaves in the windows rings nobody once it is over', async () => {
+    const hang = {
+      kind: 'hang',
+      engines: 'all',
+      onset: 'busy',
+      fromMs: 60_000,
+      untilMs: 160_000,
+    } as const
+    const sights = await watch({ scenario: steadyBut(hang), from: -60, to: 420 })
+    for (const sight of sights) assertOneVoice(sight)
+    assert.ok(sights.some(({ health }) => names(reasonsIn(health)).includes('VllmEngineStalled')))
+    const shown = new Set(sights.flatMap(({ health }) => names(reasonsIn(health))))
+    assert.deepEqual([...shown], ['VllmEngineStalled'])
+    // Those who waited have answers of over a minute by now, and that is said to come of the stall.
+    const after = seenAt(sights, 320)
+    const slow = ['VllmLatencyP99High', 'VllmQueueWaitHigh']
+    const held = slow.map((alert) => `${alert} by VllmEngineStalled`)
     assert.deepEqual([after.code, after.health.status, heldIn(after)], [200, 'degraded', held])
     assert.equal(
       after.health.targets[0]?.detail,

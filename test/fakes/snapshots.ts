@@ -25,6 +25,7 @@ export function snapshotOf(given: Partial<Snapshot> = {}): Snapshot {
     probeWanted: [],
     probeKept: [],
     diagnosis: [],
+    causes: [],
     alerts: [],
     measured: [],
     derived: new Map(),

@@ -30,16 +30,20 @@ function held(
   scene: {
     readonly targets?: readonly Watched[]
     readonly onLostGpu?: readonly string[]
-    readonly atMs?: number
   } = {},
 ): readonly string[] {
   const marked = holdBack(alerts, {
     targets: scene.targets ?? [],
     runsOn: () => new Set(scene.onLostGpu ?? []),
     windowOf: () => 300_000,
-    atMs: scene.atMs ?? 1_000,
+    before: [],
+    atMs: 1_000,
   })
-  return marked.flatMap(({ alert: name, subject, heldBack }) =>
+  return shown(marked.alerts)
+}
+
+function shown(alerts: readonly Alert[]): readonly string[] {
+  return alerts.flatMap(({ alert: name, subject, heldBack }) =>
     heldBack === undefined ? [] : [`${name} of ${subject.target ?? subject.uuid}: ${heldBack.by}`],
   )
 }
@@ -95,16 +99,31 @@ describe('one cause', () => {
     assert.deepEqual(held([lost, down, downOther], { onLostGpu: [] }), [])
   })
 
-  it('goes on to hold back for the window that looks back at it, and no longer', () => {
-    const marked = holdBack([alert('VllmEngineStalled', a), slow], {
-      targets: [],
-      runsOn: () => new Set(),
-      windowOf: () => 300_000,
-      atMs: 1_000,
+  describe('that has ended', () => {
+    const circumstances = { targets: [], runsOn: () => new Set<string>(), windowOf: () => 300_000 }
+    // The stall began at 100 s, fired, and was last seen at 200 s.
+    const stalled = alert('VllmEngineStalled', a, { sinceMs: 100_000 })
+    const { causes } = holdBack([stalled], { ...circumstances, before: [], atMs: 200_000 })
+    const after = (one: Alert, atMs: number) =>
+      shown(holdBack([one], { ...circumstances, before: causes, atMs }).alerts)
+    const held = ['VllmLatencyP99High of a: VllmEngineStalled']
+
+    it('goes on to hold back what begins with it or after it, for the window that looks back at it', () => {
+      assert.deepEqual(after({ ...slow, sinceMs: 110_000 }, 499_999), held)
+      assert.deepEqual(after({ ...slow, sinceMs: 210_000 }, 499_999), held)
+      assert.deepEqual(after({ ...slow, sinceMs: 210_000 }, 500_000), [])
     })
-    const after = marked.slice(1)
-    assert.deepEqual(held(after, { atMs: 300_999 }), ['VllmLatencyP99High of a: VllmEngineStalled'])
-    assert.deepEqual(held(after, { atMs: 301_000 }), [])
+
+    it('gives back at once what had begun before it', () => {
+      assert.deepEqual(after({ ...slow, sinceMs: 50_000 }, 205_000), [])
+    })
+
+    it('is forgotten when no window looks back at it any more', () => {
+      const later = holdBack([], { ...circumstances, before: causes, atMs: 500_000 })
+      assert.deepEqual(later.causes, [])
+      const sooner = holdBack([], { ...circumstances, before: causes, atMs: 499_999 })
+      assert.equal(sooner.causes.length, 1)
+    })
   })
 
   it('that no GPU can be read holds back that one is lost, and that the source is blind', () => {
