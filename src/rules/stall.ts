@@ -109,7 +109,7 @@ function provenStall(scene: Scene): Stall | undefined {
   )
   // Others work on: what is stuck is not the server but some of its engines.
   if (quietMs < pendingMs) {
-    const names = behind.map(({ rank }) => rank).join(', ')
+    const names = namesOf(behind, progress.engines)
     return {
       kind: 'rank',
       certainty: 'certain',
@@ -147,9 +147,16 @@ function isStuck({ stillMs, provenMs }: EngineProgress, { pendingMs, stalledMs, 
   return provenMs === nowMs || (stillMs >= stalledMs && nowMs - provenMs <= forgetMs)
 }
 
+function namesOf(some: readonly EngineProgress[], all: readonly EngineProgress[]): string {
+  const isOneModel = new Set(all.map(({ model }) => model)).size === 1
+  return some.map(({ model, rank }) => (isOneModel ? rank : `${model} ${rank}`.trim())).join(', ')
+}
+
 /** Engines that show requests and no work while each of the others has finished many. */
 function leftBehind({ progress: { engines }, pendingMs, nowMs }: Scene): readonly EngineProgress[] {
-  if (engines.length < 2) return []
+  // Engines of different models are no peers: nobody may ask for one of them.
+  const models = new Set(engines.map(({ model }) => model))
+  if (engines.length < 2 || models.size > 1) return []
   return engines.filter(
     (engine) =>
       shownFor(engine, nowMs) >= pendingMs &&

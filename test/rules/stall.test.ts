@@ -329,3 +329,28 @@ describe('the state of a target that stalls', () => {
     assert.equal(assess(after, true).state, 'serving')
   })
 })
+
+describe('models behind one page', () => {
+  /** Two young engines for over a minute; the first shows one request and does nothing, the other finishes ten each. */
+  const scrapesOf = (models: readonly [string, string]) =>
+    Array.from({ length: 16 }, (_, index) =>
+      read(
+        5_000 * index,
+        models.flatMap((name, engine) => {
+          const labels = { model_name: name }
+          const place = { engine: String(engine) }
+          return [
+            gauge('requests_running', 1, labels, place),
+            counter('requests_finished', engine * 10 * index, { ...labels, reason: 'stop' }, place),
+            counter('generation_tokens', engine * 90 * index, labels, place),
+          ]
+        }),
+      ),
+    )
+
+  it('are no peers: one whose gauge is stale may have nobody to ask it', () => {
+    assert.equal(found(scrapesOf(['a', 'b'])), undefined)
+    // Two ranks of one model share what comes, and one that does nothing has dropped out.
+    assert.equal(found(scrapesOf(['a', 'a']))?.kind, 'rank')
+  })
+})
