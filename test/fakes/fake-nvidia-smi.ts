@@ -79,6 +79,8 @@ export function fakeNvidiaSmi(smi: SmiCase): FakeSmi {
   if (smi.spawn_error !== 'ENOENT') {
     // Without a suffix and a package.json above it, Node takes the file for CommonJS.
     const mode = smi.spawn_error === 'EACCES' ? 0o644 : 0o755
+    // A package.json further up must not turn the program into a module.
+    writeFileSync(join(folder, 'package.json'), '{"type":"commonjs"}\n')
     writeFileSync(command, `#!${process.execPath}\n${program}`, { mode })
   }
   const pids = () => {
