@@ -124,7 +124,10 @@ function judged({
   return [
     ...targets.flatMap(engineStates),
     ...[...targets, ...(gpuSource === undefined ? [] : [gpuSource])].flatMap(healthOf),
-    ...alerts.filter(({ heldBack }) => heldBack === undefined).map(activity),
+    // What is pending rings nobody, and is told whatever holds it back.
+    ...alerts
+      .filter(({ state, heldBack }) => state === 'pending' || heldBack === undefined)
+      .map(activity),
   ]
 }
 
@@ -206,7 +209,7 @@ function judge(
       if (finding.outcome !== 'unknown' || finding.summary === undefined) continue
       undecided.push({ alert: rule.name, subject: finding.subject, summary: finding.summary })
     }
-    return step(rule, known, { findings, atMs })
+    return step(rule, known, { findings, atMs, wallMs: input.wallMs })
   })
   const windows = new Map<string, number>(input.rules.map(({ name, windowMs }) => [name, windowMs]))
   const windowOf = (alert: string) => windows.get(alert) ?? 0

@@ -105,7 +105,9 @@ function nothingFound(scene: Scene): Draft {
     verdict:
       read === undefined
         ? `${target.name} is ${target.state}: too little is known of it for a diagnosis`
-        : `no clear bottleneck: ${target.name} is ${target.state}${perSecond === undefined ? '' : `, ${figure(perSecond)} requests a second finished of late`}`,
+        : target.state === 'sleeping'
+          ? `${target.name} sleeps, and serves again once it is woken up`
+          : `no clear bottleneck: ${target.name} is ${target.state}${perSecond === undefined ? '' : `, ${figure(perSecond)} requests a second finished of late`}`,
     confidence: read === undefined ? 'suspected' : 'likely',
     evidence: evidence(scene, {
       requests_finished_per_second: perSecond,

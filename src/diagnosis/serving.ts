@@ -53,9 +53,11 @@ function ruledOutOf({ target, facts }: Scene): Draft['ruledOut'] {
   const out: { pain: 'P2' | 'P6' | 'P7' | 'P8'; why: string }[] = []
   if (target.stall?.kind === 'pending' && target.stall.certainty === 'certain') {
     out.push({ pain: 'P2', why: 'more requests are inside than clients can have hung up' })
-    out.push({ pain: 'P6', why: 'the KV cache does not fill: no prompt is being computed' })
+    if (showsKvCache(facts)) {
+      out.push({ pain: 'P6', why: 'the KV cache does not fill: no prompt is being computed' })
+    }
   }
-  if (facts?.young === false) {
+  if (facts?.young === false && target.stall?.notServing === true) {
     out.push({ pain: 'P8', why: 'the process is past its first minutes, and a pause is shorter' })
   }
   out.push({ pain: 'P7', why: 'the server answers: its model is loaded' })
@@ -67,6 +69,13 @@ function seemsToSpin({ target }: Scene): boolean {
   const { gpu_utilization_ratio: busy, gpu_power_share_of_busy: share } =
     target.stall?.evidence ?? {}
   return typeof busy === 'number' && typeof share === 'number' && busy >= 0.9 && share < 0.7
+}
+
+function showsKvCache(facts: Scene['facts']): boolean {
+  return (
+    facts?.progress?.engines.some(({ kvCacheUsageRatio }) => kvCacheUsageRatio !== undefined) ===
+    true
+  )
 }
 
 /** Whether as many clients seem to have hung up as requests are shown. */
@@ -84,7 +93,10 @@ function staleGauges(scene: Scene): Draft {
     confidence: 'suspected',
     evidence: evidence(scene, {
       ...stall?.evidence,
-      clients_hung_up: scene.facts?.progress?.engines[0]?.hungUp,
+      clients_hung_up: Math.max(
+        0,
+        ...(scene.facts?.progress?.engines ?? []).map(({ hungUp }) => hungUp ?? 0),
+      ),
     }),
     ruledOut: [{ pain: 'P10', why: 'nothing finishes' }],
     next: probeCommand(scene),
@@ -181,8 +193,7 @@ export function silent(scene: Scene): Draft | undefined {
   const empty = target.up === true && facts?.showsEngine === false
   if (!unreadable && !empty) return undefined
   const answered = target.health?.kind === 'answered' ? target.health : undefined
-  // Time-outs of both are a server that is too busy, and are told so.
-  if (status === 'timeout') return undefined
+  if (status === 'timeout') return tooBusy(scene)
   return {
     pain: 'P22',
     verdict: empty
@@ -200,6 +211,21 @@ export function silent(scene: Scene): Draft | undefined {
       ? `curl -s ${scene.target.url}/metrics | grep -c ^vllm:   # 0: started with --disable-log-stats, or PROMETHEUS_MULTIPROC_DIR is wrong`
       : `curl -si ${scene.target.url}/metrics | head -20`,
     weight: 85,
+  }
+}
+
+/** P12, where the server is so late that nothing of it can be read. */
+function tooBusy(scene: Scene): Draft {
+  const { lastFailure, health } = scene.target
+  const seconds = (health?.tookMs ?? 0) / 1_000
+  return {
+    pain: 'P12',
+    verdict: `the API server takes connections and is late: ${lastFailure?.message ?? ''}, while /health took ${inSeconds(seconds)}`,
+    confidence: 'likely',
+    evidence: evidence(scene, { code: 'timeout', health_seconds: seconds }),
+    ruledOut: [{ pain: 'P4', why: 'it answers /health' }],
+    next: `py-spy top --pid $(pgrep -f 'vllm serve' | head -1)   # then --api-server-count 2 or more, or a longer scrape.timeout`,
+    weight: 76,
   }
 }
 

@@ -112,13 +112,21 @@ const inferencePrefixes: readonly string[] = ['/v1/', '/v2/', '/inference/', '/c
 const administrativePaths: ReadonlySet<string> = new Set([
   '/v1/load_lora_adapter',
   '/v1/unload_lora_adapter',
-  '/v1/tokenize',
-  '/v1/detokenize',
+])
+
+/** What the last part of a path asks of the API server alone, whatever stands before it. */
+const serverDeeds: ReadonlySet<string> = new Set([
+  'tokenize',
+  'detokenize',
+  'count_tokens',
+  'render',
+  'cancel',
 ])
 
 /** Tells whether a POST to `handler` asks the engine for work. */
 export function isServingPath(handler: string): boolean {
   if (administrativePaths.has(handler)) return false
+  if (serverDeeds.has(handler.slice(handler.lastIndexOf('/') + 1))) return false
   if (inferencePaths.has(handler)) return true
   return inferencePrefixes.some((prefix) => handler.startsWith(prefix))
 }

@@ -11,6 +11,8 @@ export interface Alert {
   readonly certainty: 'certain' | 'suspected'
   /** Monotonic time since which the condition holds. */
   readonly sinceMs: number
+  /** The same instant on the wall clock, Unix milliseconds; told once, since the two clocks drift apart. */
+  readonly sinceWallMs?: number
   /** Monotonic time at which the condition last held. */
   readonly lastFailMs: number
   readonly summary: string
@@ -70,9 +72,13 @@ export function configure(rule: Rule, settings: AlertSettings | undefined): Rule
 export function step(
   rule: Rule,
   previous: ReadonlyMap<string, Alert>,
-  now: { readonly findings: readonly Finding[]; readonly atMs: number },
+  now: {
+    readonly findings: readonly Finding[]
+    readonly atMs: number
+    readonly wallMs?: number
+  },
 ): readonly Alert[] {
-  const { findings, atMs } = now
+  const { findings, atMs, wallMs } = now
   const judged = new Map<string, Finding>()
   for (const finding of findings) {
     const key = alertKey(rule.name, finding.subject)
@@ -86,7 +92,7 @@ export function step(
     const before = previous.get(key)
     const alert =
       finding.outcome === 'fail' || finding.outcome === 'suspected'
-        ? raise(rule, finding, { before, atMs })
+        ? raise(rule, finding, { before, atMs, wallMs })
         : linger(rule, before, { atMs, known: finding.outcome === 'pass' })
     if (alert !== undefined) alerts.push(alert)
   }
@@ -102,9 +108,18 @@ export function step(
 function raise(
   rule: Rule,
   finding: Trouble,
-  { before, atMs }: { readonly before: Alert | undefined; readonly atMs: number },
+  {
+    before,
+    atMs,
+    wallMs,
+  }: {
+    readonly before: Alert | undefined
+    readonly atMs: number
+    readonly wallMs: number | undefined
+  },
 ): Alert {
   const sinceMs = before?.sinceMs ?? atMs
+  const sinceWallMs = before === undefined ? wallMs : before.sinceWallMs
   const isCertain = finding.outcome === 'fail'
   // What fires goes on until it is known to be over; what is only suspected never begins to.
   const firing = before?.state === 'firing' || (isCertain && atMs - sinceMs >= rule.forMs)
@@ -115,6 +130,7 @@ function raise(
     state: firing ? 'firing' : 'pending',
     certainty: isCertain ? 'certain' : 'suspected',
     sinceMs,
+    ...(sinceWallMs === undefined ? {} : { sinceWallMs }),
     lastFailMs: atMs,
     summary: finding.summary,
     evidence: finding.evidence,

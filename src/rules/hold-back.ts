@@ -116,8 +116,9 @@ function presentCauses(
   for (const { target, state } of targets) {
     const by = state === 'down' ? 'VllmDown' : state === 'stalled' ? 'VllmEngineStalled' : undefined
     if (by === undefined) continue
+    // A state without its alert, as of a server whose pages are late, tells nobody the cause.
     const own = alerts.find(({ alert, subject }) => alert === by && subject.target === target.name)
-    add(by, { target: target.name }, [target.name], own?.sinceMs ?? atMs)
+    if (own !== undefined) add(by, { target: target.name }, [target.name], own.sinceMs)
   }
   for (const { alert, subject, sinceMs } of firing) {
     if (alert === 'VllmGpuLost' || !consequences.has(alert)) continue

@@ -17,6 +17,8 @@ const closedCodes: ReadonlySet<CollectErrorCode> = new Set(['refused', 'reset', 
 const leastChangeBytes = 64 * 2 ** 20
 /** Loading that shows nothing for so long has hung: compiling takes up to half an hour on a slow host. */
 const stillMs = 1_800_000
+/** A process that is there for longer is none that loads. */
+const longestLoadMs = 3_600_000
 /** After so many starts that came to nothing, the next one is no reason to wait. */
 const patience = 1
 /** A process that was there for a shorter time was no start, but a helper of one. */
@@ -80,16 +82,19 @@ function mayBelongTo(
 }
 
 function isMoving(
-  { times, values, firstMs }: GaugeHistory,
+  { times, values, firstMs, fromStart }: GaugeHistory,
   gpu: TargetWindows,
   { position, atMs }: { readonly position: string; readonly atMs: number },
 ): boolean {
+  if (atMs - firstMs > longestLoadMs) return false
   if (atMs - firstMs < 60_000) return true
   const now = values.at(-1) ?? 0
   const isRecent = (time: number | undefined) => atMs - (time ?? 0) <= stillMs
   if (values.some((value, i) => isRecent(times[i]) && Math.abs(value - now) >= leastChangeBytes)) {
     return true
   }
+  // What was there before the watch may be anybody's, and at work for long.
+  if (fromStart) return false
   const work = gpu.histories('gpu_utilization').find((one) => one.labels['gpu'] === position)
   return work?.values.some((value, i) => value > 0 && isRecent(work.times[i])) === true
 }

@@ -73,7 +73,8 @@ export function findStall(target: TargetWindows, gpu: GpuWork | undefined): Stal
   const { progress, lastRead } = target
   if (progress === undefined || lastRead === undefined) return undefined
   const nowMs = lastRead.atMs
-  const young = isYoung(target)
+  // No compilation spins.
+  const young = isYoung(target) && gpu?.kind !== 'spinning'
   const scene: Scene = {
     target,
     progress,
@@ -107,6 +108,7 @@ function provenStall(scene: Scene): Stall | undefined {
   const stillMs = Math.max(
     ...behind.map((engine) => (isProven ? engine.stillMs : shownFor(engine, nowMs))),
   )
+  const shownMs = Math.max(stillMs, ...behind.map((engine) => shownFor(engine, nowMs)))
   // Others work on: what is stuck is not the server but some of its engines.
   if (quietMs < pendingMs) {
     const names = namesOf(behind, progress.engines)
@@ -115,13 +117,12 @@ function provenStall(scene: Scene): Stall | undefined {
       certainty: 'certain',
       stillMs,
       notServing: false,
-      summary: `engine ${names} of ${progress.engines.length} has made no progress for ${whole(stillMs)} with ${pendingText(behind)}, while others work`,
-      evidence: { ...evidenceOf(behind, stillMs), engines: names },
+      summary: `engine ${names} of ${progress.engines.length} has made no progress for ${whole(shownMs)} with ${pendingText(behind)}, while others work`,
+      evidence: { ...evidenceOf(behind, shownMs), engines: names },
       wantsProbe: false,
     }
   }
   const working = gpu?.kind === 'working' && stillMs < workingStalledAfterMs
-  const shownMs = Math.max(stillMs, ...behind.map((engine) => shownFor(engine, nowMs)))
   return {
     kind: 'pending',
     certainty: working ? 'suspected' : 'certain',
@@ -142,7 +143,9 @@ function provenStall(scene: Scene): Stall | undefined {
  * Whether a request is proven to have stood still in an engine: now, or of late and for so long that its
  * clients have given up since.
  */
-function isStuck({ stillMs, provenMs }: EngineProgress, { pendingMs, stalledMs, nowMs }: Scene) {
+function isStuck(engine: EngineProgress, { pendingMs, stalledMs, nowMs }: Scene) {
+  const { stillMs, provenMs } = engine
+  if (isDeferring(engine)) return false
   if (provenMs === undefined || stillMs < pendingMs) return false
   return provenMs === nowMs || (stillMs >= stalledMs && nowMs - provenMs <= forgetMs)
 }
@@ -150,6 +153,14 @@ function isStuck({ stillMs, provenMs }: EngineProgress, { pendingMs, stalledMs, 
 function namesOf(some: readonly EngineProgress[], all: readonly EngineProgress[]): string {
   const isOneModel = new Set(all.map(({ model }) => model)).size === 1
   return some.map(({ model, rank }) => (isOneModel ? rank : `${model} ${rank}`.trim())).join(', ')
+}
+
+/**
+ * Whether all that an engine has waits for something else: a grammar, an adapter's place, keys and values from
+ * elsewhere. It may work as soon as another request comes.
+ */
+function isDeferring({ running, waiting, deferred }: EngineProgress): boolean {
+  return running === 0 && waiting > 0 && deferred !== undefined && deferred >= waiting
 }
 
 /** Engines that show requests and no work while each of the others has finished many. */
@@ -179,12 +190,15 @@ function seemingStall(scene: Scene): Stall | undefined {
   const spinning = gpu?.kind === 'spinning' && gpu.busyForMs >= busyWithoutWorkMs
   const asked = askedInVain(scene)
   const certain = spinning || asked !== undefined
+  const doubt = shown.every(isDeferring)
+    ? ', all of them deferred'
+    : ', whose clients may have gone'
   return {
     kind: certain ? 'pending' : 'stale-gauges',
     certainty: certain ? 'certain' : 'suspected',
     stillMs,
     notServing: certain && stillMs >= stalledMs,
-    summary: `no progress for ${whole(stillMs)} with ${pendingText(shown)} shown${certain ? '' : ', whose clients may have gone'}${gpuText(gpu)}${asked ?? ''}`,
+    summary: `no progress for ${whole(stillMs)} with ${pendingText(shown)} shown${certain ? '' : doubt}${gpuText(gpu)}${asked ?? ''}`,
     evidence: {
       ...evidenceOf(shown, stillMs),
       answers_without_progress: progress.idleAnswers.count,

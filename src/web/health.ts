@@ -231,7 +231,7 @@ export function reasonBody(snapshot: Snapshot, alert: Alert): ReasonBody {
   return {
     alert: alert.alert,
     severity: alert.severity,
-    since: isoTime(snapshot.wallMs - (snapshot.atMs - alert.sinceMs)),
+    since: isoTime(alert.sinceWallMs ?? snapshot.wallMs - (snapshot.atMs - alert.sinceMs)),
     summary: alert.summary,
     evidence,
     runbook: alert.runbook,

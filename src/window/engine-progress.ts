@@ -9,6 +9,8 @@ export interface EngineProgress {
   readonly rank: string
   readonly running: number
   readonly waiting: number
+  /** Those of the waiting ones that wait for something else than the engine; absent where it does not say. */
+  readonly deferred: number | undefined
   readonly kvCacheUsageRatio: number | undefined
   /**
    * The reading at which the engine last showed that it works: a token, a prompt, a finish or a step was
@@ -52,11 +54,12 @@ export interface Pause {
 const shortestPauseMs = 8_000
 
 /** What a series of an engine tells of its work. */
-export type Role = 'running' | 'waiting' | 'kv' | 'finished' | 'preempted' | 'work'
+export type Role = 'running' | 'waiting' | 'deferred' | 'kv' | 'finished' | 'preempted' | 'work'
 
 const roles: Readonly<Partial<Record<InstrumentId, Role>>> = {
   requests_running: 'running',
   requests_waiting: 'waiting',
+  requests_deferred: 'deferred',
   kv_cache_usage: 'kv',
   requests_finished: 'finished',
   preemptions: 'preempted',
@@ -88,7 +91,15 @@ export function placesOf(channels: readonly Channel[]): readonly EnginePlaces[] 
     let places = found.get(group)
     if (places === undefined) {
       if (found.size >= maxEngines) continue
-      const at = { running: [], waiting: [], kv: [], finished: [], preempted: [], work: [] }
+      const at = {
+        running: [],
+        waiting: [],
+        deferred: [],
+        kv: [],
+        finished: [],
+        preempted: [],
+        work: [],
+      }
       places = { model, rank, at }
       found.set(group, places)
     }
@@ -121,6 +132,7 @@ export class EngineBook {
   readonly #sinceMs: number
   #stock: Stock | undefined
   #kv: number | undefined
+  #deferred: number | undefined
   #workedMs: number | undefined
   #stillMs = 0
   #provenMs: number | undefined
@@ -191,6 +203,7 @@ export class EngineBook {
     this.#shownSinceMs = running + waiting > 0 ? (this.#shownSinceMs ?? present.atMs) : undefined
     this.#stock = stock
     this.#kv = kv
+    this.#deferred = at.deferred.length === 0 ? undefined : sumAt(values, at.deferred)
     this.conservation.push(stock, present)
     const insideMs = this.conservation.insideSince(this.#quietSinceMs, stock, present)
     if (insideMs > 0) this.#provenMs = present.atMs
@@ -205,6 +218,7 @@ export class EngineBook {
       rank,
       running: stock?.running ?? 0,
       waiting: stock?.waiting ?? 0,
+      deferred: this.#deferred,
       kvCacheUsageRatio: this.#kv,
       workedMs: this.#workedMs,
       sinceMs: this.#sinceMs,

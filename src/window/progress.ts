@@ -57,6 +57,10 @@ export interface Recording {
 
 const fadeMs = 60_000
 
+/** So many more finishes than answers are counted where each request has an answer. */
+const unansweredRatio = 1.1
+const spare = 20
+
 /** Where the numbers are in the readings of a shape. */
 interface Layout {
   readonly channels: readonly Channel[]
@@ -161,9 +165,12 @@ export class ProgressBook {
       engines.flatMap(({ at }) => at.finished),
     )
     this.#answered += sumAt(increments, answers ?? [])
-    // A page that has lost its answers for a while tells nothing then, and is compared with before once they are back.
-    const answered = answers === undefined ? undefined : this.#answered
-    return { atMs, justFinished, answered, finished: (this.#present?.finished ?? 0) + justFinished }
+    const finished = (this.#present?.finished ?? 0) + justFinished
+    // A page that has lost its answers for a while tells nothing then, and is compared with before once they are
+    // back. Where far more finishes than is answered, requests have no answer of their own: several come in one,
+    // or on a path that is not counted. Then nobody can tell who hung up.
+    const isTold = answers !== undefined && finished <= unansweredRatio * this.#answered + spare
+    return { atMs, justFinished, answered: isTold ? this.#answered : undefined, finished }
   }
 
   #noteWork(

@@ -296,7 +296,7 @@ describe('a server that does not answer', () => {
       [
         'where a scrape is late: that is a server that is too busy',
         { target: { ...brokenPage, lastFailure: { code: 'timeout', message: 'late' } } },
-        'none',
+        'P12',
       ],
       ['of a page that shows the engine', {}, 'none'],
     ],

@@ -74,6 +74,7 @@ export function engineOf(given: Partial<EngineProgress> = {}): EngineProgress {
     rank: '0',
     running: 2,
     waiting: 0,
+    deferred: undefined,
     kvCacheUsageRatio: 0.3,
     workedMs: builtAtMs - 1_000,
     sinceMs: 0,

@@ -68,7 +68,8 @@ describe('one cause', () => {
   })
 
   it('counts from the moment at which the state is certain, before its alert fires', () => {
-    assert.deepEqual(held([slow], { targets: [watched('a', 'stalled')] }), [
+    const pending = alert('VllmEngineStalled', a, { state: 'pending' })
+    assert.deepEqual(held([pending, slow], { targets: [watched('a', 'stalled')] }), [
       'VllmLatencyP99High of a: VllmEngineStalled',
     ])
   })
@@ -80,10 +81,13 @@ describe('one cause', () => {
 
   it('that a server is down explains its errors and its stall, too', () => {
     const stalled = alert('VllmEngineStalled', a)
-    assert.deepEqual(held([stalled, failing], { targets: [watched('a', 'down')] }), [
+    const down = alert('VllmDown', a, { state: 'pending' })
+    assert.deepEqual(held([down, stalled, failing], { targets: [watched('a', 'down')] }), [
       'VllmEngineStalled of a: VllmDown',
       'VllmErrorRatioHigh of a: VllmDown',
     ])
+    // Of a server whose pages are late nobody is told that it is down, so that it explains nothing.
+    assert.deepEqual(held([failing], { targets: [watched('a', 'down')] }), [])
   })
 
   it('that a GPU is lost holds back all of the targets on it, and of no other', () => {

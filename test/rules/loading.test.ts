@@ -246,4 +246,14 @@ describe('a model that is being loaded where the driver lists no process', () =>
     const gone = server([5, 'answers'], [300, 'answers'], [600, 'refused'])
     assert.equal(loadingOf({ card }, { target: gone }), undefined)
   })
+
+  it('is none of a process that was there before the watch and works: that may be anybody’s', () => {
+    const busy = () => 0.37
+    const there = { pid: '10', from: 0, gib: [0.2] }
+    const found = (from: number) =>
+      loadingOf({ processes: [{ ...there, from }], utilization: busy })
+    assert.equal(found(0), undefined)
+    // One that came meanwhile works on something that it has just begun.
+    assert.notEqual(found(300), undefined)
+  })
 })

@@ -354,3 +354,45 @@ describe('models behind one page', () => {
     assert.equal(found(scrapesOf(['a', 'a']))?.kind, 'rank')
   })
 })
+
+describe('requests that wait for something else than the engine', () => {
+  const deferring = (deferred: number) =>
+    Array.from({ length: 8 }, (_, index) => {
+      const made = read(5_000 * index, [
+        ...pageOf(
+          { ...nothing, waiting: index < 2 ? 0 : 1, tokens: Math.min(index, 2) },
+          '0',
+          true,
+        ),
+        gauge('requests_deferred', index < 2 ? 0 : deferred, model),
+      ])
+      if (made.kind !== 'read') throw new Error('expected a reading')
+      const processStartSeconds = wallAtZeroMs / 1_000 - 3_600
+      return { ...made, reading: { ...made.reading, processStartSeconds } }
+    })
+
+  it('are no hang for certain: another request may go through at once', () => {
+    const stall = found(deferring(1))
+    assert.deepEqual([stall?.certainty, stall?.notServing], ['suspected', false])
+    assert.match(stall?.summary ?? '', /all of them deferred/)
+  })
+
+  it('are told from one that waits for the engine', () => {
+    assert.equal(found(deferring(0))?.certainty, 'certain')
+  })
+})
+
+describe('a server on whose page far more finishes than is answered', () => {
+  it('lets nobody tell who hung up: batches, or paths that are not counted', () => {
+    // 60 requests finish with 3 answers; then five are shown over stale gauges.
+    const batches = [0, 20, 40, 60].map((finished) => ({
+      running: 5,
+      tokens: finished,
+      finished,
+      answered: finished / 20,
+    }))
+    assert.equal(found(scrapes([...batches, ...still(6)]))?.certainty, 'suspected')
+    const single = batches.map((one) => ({ ...one, answered: one.finished }))
+    assert.equal(found(scrapes([...single, ...still(6)]))?.certainty, 'certain')
+  })
+})
