@@ -87,8 +87,8 @@ export function apiServerBound(scene: ReadScene): Draft | undefined {
   const { recent, usual, facts } = scene
   const healthMs = facts.health?.tookMs
   const cores = rateOf(recent, 'server_cpu_seconds')
-  const overhead = overheadOf(scene, recent.timings)
-  const usualOverhead = usual === undefined ? undefined : overheadOf(scene, usual.timings)
+  const overhead = overheadOf(recent.timings)
+  const usualOverhead = usual === undefined ? undefined : overheadOf(usual.timings)
   const utilization = meanUtilization(scene)
   const isLate = (healthMs ?? 0) >= 1_000 || facts.scrapeTookMs >= 1_000
   const hasGap =
@@ -126,7 +126,7 @@ export function apiServerBound(scene: ReadScene): Draft | undefined {
 type Timings = ReadScene['recent']['timings']
 
 /** What the mean request spends neither in the queue nor in the engine, in seconds. */
-function overheadOf(_: ReadScene, timings: Timings): number | undefined {
+function overheadOf(timings: Timings): number | undefined {
   const whole = timings.e2e_latency?.mean
   const queue = timings.queue_time?.mean
   const prefill = timings.prefill_time?.mean

@@ -8,12 +8,10 @@ const look = ({ ownUrl, target }: Scene) => `curl -s '${ownUrl}/health?target=${
 
 /** P1, P2, P3, P8: work is pending and nothing moves. */
 export function standstill(scene: Scene): Draft | undefined {
-  const { stall, name, state } = scene.target
+  const { stall, state } = scene.target
   if (stall === undefined) return undefined
   const found = evidence(scene, stall.evidence)
   const spins = scene.gpus.filter(({ utilizationRatio = 0 }) => utilizationRatio >= 0.9)
-  const dump = `py-spy dump --pid $(pgrep -f 'VLLM::(EngineCore|Worker)' | head -1)   # where it hangs; then restart ${name}`
-  const common = { evidence: found, verdict: stall.summary }
   if (stall.kind === 'stale-gauges' && clientsAreGone(scene)) return staleGauges(scene)
   // What has not lasted yet may be a pause: a new shape is compiled for up to a minute.
   if (
@@ -23,11 +21,11 @@ export function standstill(scene: Scene): Draft | undefined {
     !seemsToSpin(scene)
   ) {
     return {
-      ...common,
       pain: 'P8',
       confidence: 'suspected',
       verdict: `${stall.summary}: a pause to compile, or the beginning of a hang`,
-      ruledOut: [{ pain: 'P6', why: 'the KV cache does not fill: no prompt is being computed' }],
+      evidence: found,
+      ruledOut: showsKvCache(scene.facts) ? [noPrompt] : [],
       next: look(scene),
       weight: 70,
     }
@@ -35,8 +33,9 @@ export function standstill(scene: Scene): Draft | undefined {
   const isSpinning =
     spins.length > 1 && stall.kind !== 'hidden' && spins.length === scene.gpus.length
   return {
-    ...common,
     pain: isSpinning ? 'P3' : 'P1',
+    verdict: stall.summary,
+    evidence: found,
     confidence:
       stall.certainty === 'suspected'
         ? 'suspected'
@@ -44,18 +43,30 @@ export function standstill(scene: Scene): Draft | undefined {
           ? 'certain'
           : 'likely',
     ruledOut: ruledOutOf(scene),
-    next: stall.certainty === 'suspected' ? probeCommand(scene) : dump,
+    next: stall.certainty === 'suspected' ? probeCommand(scene) : stacksCommand(scene),
     weight: stall.certainty === 'suspected' ? 50 : 98,
   }
+}
+
+const noPrompt = {
+  pain: 'P6',
+  why: 'the KV cache does not fill: no prompt is being computed',
+} as const
+
+/** vLLM names its processes, and of several ranks each by its number. */
+function stacksCommand({ target }: Scene): string {
+  const { stall, name } = target
+  const ranks = String(stall?.evidence['engines'] ?? '').split(', ')
+  const isRank = stall?.kind === 'rank' && ranks.every((rank) => /^\d+$/.test(rank))
+  const which = isRank ? `VLLM::EngineCore_DP(${ranks.join('|')})` : 'VLLM::(EngineCore|Worker)'
+  return `py-spy dump --pid $(pgrep -f '${which}' | head -1)   # where it hangs; then restart ${name}`
 }
 
 function ruledOutOf({ target, facts }: Scene): Draft['ruledOut'] {
   const out: { pain: 'P2' | 'P6' | 'P7' | 'P8'; why: string }[] = []
   if (target.stall?.kind === 'pending' && target.stall.certainty === 'certain') {
     out.push({ pain: 'P2', why: 'more requests are inside than clients can have hung up' })
-    if (showsKvCache(facts)) {
-      out.push({ pain: 'P6', why: 'the KV cache does not fill: no prompt is being computed' })
-    }
+    if (showsKvCache(facts)) out.push(noPrompt)
   }
   if (facts?.young === false && target.stall?.notServing === true) {
     out.push({ pain: 'P8', why: 'the process is past its first minutes, and a pause is shorter' })
