@@ -16,7 +16,8 @@ export const systemClock: Clock = {
   monotonicMs: () => performance.now(),
   sleep: async (ms, signal) => {
     try {
-      await delay(ms, undefined, { signal })
+      // What is due already is a moment ago by the time it is asked for; newer Nodes warn of that.
+      await delay(Math.max(0, ms), undefined, { signal })
     } catch (error) {
       // An aborted wait is the ordinary way for a loop to end.
       if (!signal.aborted) throw error
