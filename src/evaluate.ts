@@ -53,7 +53,8 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
   const gpu = watchGpu(input)
   const watched = watchTargets(input, gpu?.target)
   const all = watched.map(({ target }) => target)
-  const told = judge(previous, input, { watched, gpu })
+  const runsOn = (uuid: string) => targetsOnLost(uuid, all, gpu?.target)
+  const told = judge(previous, input, { watched, gpu, runsOn })
   const { alerts, causes } = told
   const derived = new Map<string, Derived>()
   const deriveOnce = (one: Watched, signals: readonly Signal[]): Derived => {
@@ -65,8 +66,7 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
     ...describe(one, targetStatus, told, deriveOnce(one, engineSignals)),
     ...(input.settings.probing === true ? { probe: { last: one.target.probe } } : {}),
   }))
-  const onLost = (uuid: string) => targetsOnLost(uuid, all, gpu?.target)
-  const gpus = gpu === undefined ? [] : describeGpus(gpu.target, alerts, onLost)
+  const gpus = gpu === undefined ? [] : describeGpus(gpu.target, alerts, runsOn)
   const gpuSource =
     gpu === undefined
       ? undefined
@@ -91,7 +91,7 @@ export function evaluate(previous: Snapshot | undefined, input: EvaluateInput): 
       gpus: gpuFactsOf(gpu?.target, all, atMs),
       host: hostFactsOf(gpu?.target, all, atMs),
       gpusUnknown: whyNoGpus(gpu, input),
-      targetsOnLost: onLost,
+      targetsOnLost: runsOn,
     }),
     alerts,
     causes,
@@ -184,10 +184,18 @@ function isAbsent({ last, lastRead }: TargetWindows): boolean {
   return last === undefined || (last.kind === 'missed' && absenceCodes.has(last.code))
 }
 
+/** Everything that is watched, as an evaluation finds it. */
+interface Scene {
+  readonly watched: readonly Watched[]
+  readonly gpu: Watched | undefined
+  /** The targets that run on a GPU. */
+  readonly runsOn: (uuid: string) => ReadonlySet<string>
+}
+
 function judge(
   previous: Snapshot | undefined,
   input: EvaluateInput,
-  { watched, gpu }: { readonly watched: readonly Watched[]; readonly gpu: Watched | undefined },
+  { watched, gpu, runsOn }: Scene,
 ): Told {
   const known = new Map<string, Alert>()
   for (const alert of previous?.alerts ?? []) {
@@ -213,8 +221,6 @@ function judge(
   })
   const windows = new Map<string, number>(input.rules.map(({ name, windowMs }) => [name, windowMs]))
   const windowOf = (alert: string) => windows.get(alert) ?? 0
-  const all = watched.map(({ target }) => target)
-  const runsOn = (uuid: string) => targetsOnLost(uuid, all, gpu?.target)
   const before = (previous?.causes ?? []).filter((cause) => isWatched(cause, input))
   const held = { targets: watched, runsOn, windowOf, before, atMs }
   return { ...holdBack(alerts, held), undecided }

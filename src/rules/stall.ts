@@ -5,9 +5,9 @@ import type { TargetWindows } from '../window/target-windows.ts'
 import { isYoung } from './youth.ts'
 
 /** Without progress for so long, work that is pending makes `VllmEngineStalled` pending; contract, section 4. */
-export const pendingAfterMs = 10_000
+const pendingAfterMs = 10_000
 /** And for so long, the state is `stalled`. */
-export const stalledAfterMs = 25_000
+const stalledAfterMs = 25_000
 /** The same while a young process may still compile: pauses of up to a minute are part of a start. */
 const youngPendingAfterMs = 60_000
 const youngStalledAfterMs = 90_000
@@ -292,16 +292,23 @@ function decidedByProbe(stall: Stall, { target, progress, stalledMs }: Scene): S
 }
 
 function pendingText(engines: readonly EngineProgress[]): string {
-  const running = engines.reduce((total, one) => total + one.running, 0)
-  const waiting = engines.reduce((total, one) => total + one.waiting, 0)
+  const { running, waiting } = requestsIn(engines)
   return `${running} running and ${waiting} waiting requests`
 }
 
 function evidenceOf(engines: readonly EngineProgress[], stillMs: number) {
+  const { running, waiting } = requestsIn(engines)
   return {
     seconds_without_progress: stillMs / 1_000,
-    requests_running: engines.reduce((total, one) => total + one.running, 0),
-    requests_waiting: engines.reduce((total, one) => total + one.waiting, 0),
+    requests_running: running,
+    requests_waiting: waiting,
+  }
+}
+
+function requestsIn(engines: readonly EngineProgress[]) {
+  return {
+    running: engines.reduce((total, one) => total + one.running, 0),
+    waiting: engines.reduce((total, one) => total + one.waiting, 0),
   }
 }
 
