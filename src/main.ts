@@ -31,6 +31,8 @@ async function run(args: readonly string[]): Promise<number> {
         return exitCodes.ended
       case 'check-config':
         return await checkConfig(line, request)
+      case 'generate':
+        return await generate(line, request)
       case 'demo':
         return await demo(line, request)
       case 'serve':
@@ -75,6 +77,20 @@ async function checkConfig(
   } else {
     process.stdout.write(`${path ?? 'configuration'}: valid\n`)
   }
+  return exitCodes.ended
+}
+
+async function generate(
+  line: CommandLine,
+  { product, configFile, out }: Request & { kind: 'generate' },
+): Promise<number> {
+  const { config, warnings } = await load(line, configFile)
+  for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`)
+  const { makeFiles } = await import('./generate/generate.ts')
+  const { asStream, writeFiles } = await import('./generate/files.ts')
+  const files = await makeFiles(product, config)
+  if (out === undefined) process.stdout.write(asStream(files))
+  else for (const path of await writeFiles(files, out)) process.stdout.write(`${path}\n`)
   return exitCodes.ended
 }
 

@@ -31,6 +31,7 @@ const table: Readonly<Record<string, Unit>> = {
       'config',
       'daemon.ts',
       'demo',
+      'generate',
       'heap.ts',
       'log.ts',
       'notify.ts',
@@ -67,6 +68,12 @@ const table: Readonly<Record<string, Unit>> = {
     units: ['sources', 'rules', 'web', ...leaves],
     packages: ['zod', 'yaml', 'commander'],
     node: ['fs', 'fs/promises', 'path', 'url', 'process'],
+  },
+  generate: {
+    kind: 'edge',
+    units: ['config', 'rules', 'signals', ...leaves],
+    packages: ['yaml', '@grafana'],
+    node: ['fs/promises', 'path'],
   },
   sources: {
     kind: 'edge',

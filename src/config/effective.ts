@@ -22,7 +22,7 @@ export function effectiveConfig(config: Config): string {
 }
 
 function toFile(config: Config): WholeFile {
-  const { scrape, gpu, thresholds, probe, web, log } = config
+  const { scrape, gpu, thresholds, probe, slo, web, log } = config
   return {
     targets: config.targets.map(toTarget),
     scrape: {
@@ -63,6 +63,12 @@ function toFile(config: Config): WholeFile {
       model: probe.model,
       prompt: probe.prompt,
     },
+    slo: {
+      latency: slo.latencyRatio,
+      errors: slo.successRatio,
+      period: formatDuration(slo.periodMs),
+    },
+    links: { ...config.links },
     web: { listen: web.listen.map(({ text }) => text), enable_lifecycle: web.enableLifecycle },
     log: { level: log.level, format: log.format },
   }

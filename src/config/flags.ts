@@ -4,6 +4,11 @@ import { type Override, showFound } from './issues.ts'
 import { nearest } from './nearest.ts'
 import { logFormats, logLevels } from './schema.ts'
 
+/** What `generate` can write. */
+export const products = ['prometheus-rules', 'alertmanager', 'grafana', 'kubernetes'] as const
+
+export type Product = (typeof products)[number]
+
 /** What the command line asks for. */
 export type Request =
   /** Help or the version, to be printed. */
@@ -11,6 +16,13 @@ export type Request =
   | { readonly kind: 'serve'; readonly configFile: string | undefined }
   | { readonly kind: 'demo'; readonly scenario: string | undefined; readonly list: boolean }
   | { readonly kind: 'check-config'; readonly path: string | undefined; readonly print: boolean }
+  | {
+      readonly kind: 'generate'
+      readonly product: Product
+      readonly configFile: string | undefined
+      /** The folder to write to; absent: standard output. */
+      readonly out: string | undefined
+    }
 
 export interface CommandLine {
   readonly request: Request
@@ -120,7 +132,19 @@ function buildProgram(on: {
     )
   })
 
-  for (const command of [serve, demo, check]) command.allowUnknownOption().allowExcessArguments()
+  const generate = program
+    .command('generate')
+    .description(`files for the tools around the daemon: ${products.join(', ')}`)
+    .argument('[WHAT]', products.join(', '))
+    .addOption(valued('--out <DIR>', 'write the files there; without it, to standard output'))
+    .addOption(valued('--config.file <PATH>', 'the configuration file; none is read without it'))
+  addSettings(generate, Object.keys(settings))
+  generate.action((what: string | undefined, options: Options) => {
+    on.done(collectGenerate(generate, options, what))
+  })
+
+  for (const command of [serve, demo, check, generate])
+    command.allowUnknownOption().allowExcessArguments()
   program.addHelpText('after', () => `\nOptions of serve:\n${optionsHelp(serve)}`)
   return program
 }
@@ -173,6 +197,25 @@ function collect(command: Command, options: Options, request: Request): CommandL
   }
   issues.push(...surplus(command))
   return { request, flags, issues, usage: `usage: ${usageOf(command)}` }
+}
+
+function collectGenerate(
+  command: Command,
+  options: Options,
+  what: string | undefined,
+): CommandLine {
+  const given = what === undefined || isFlag(what) ? undefined : what
+  const product = products.find((name) => name === given)
+  const line = collect(command, options, {
+    kind: 'generate',
+    product: product ?? products[0],
+    configFile: single(options, 'config.file'),
+    out: single(options, 'out'),
+  })
+  if (product !== undefined) return line
+  const found = given === undefined ? 'nothing' : showFound(given)
+  const issue = `generate: expected one of ${products.join(', ')}, found ${found}`
+  return { ...line, issues: [issue, ...line.issues] }
 }
 
 /** What is on the command line that `command` does not know. */

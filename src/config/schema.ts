@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import { type LinksConfig, linksSchema } from '../rules/links.ts'
+import { type SloConfig, sloSchema } from '../rules/objectives.ts'
 import {
   type AlertsConfig,
   alertsSchema,
@@ -39,6 +41,8 @@ export interface Config {
   readonly thresholds: Thresholds
   readonly alerts: AlertsConfig
   readonly probe: ProbeConfig
+  readonly slo: SloConfig
+  readonly links: LinksConfig
   readonly web: WebConfig
   readonly log: LogConfig
 }
@@ -98,6 +102,10 @@ export const configSchema = z
     probe: probeSchema
       .prefault({})
       .describe('How an engine is asked for a token when the evidence about it does not decide.'),
+    slo: sloSchema
+      .prefault({})
+      .describe('The promise to users by which generated rules measure an error budget.'),
+    links: linksSchema.prefault({}).describe('Where the links in alerts lead.'),
     web: webSchema.prefault({}).describe('What is served, and where.'),
     log: logSchema.prefault({}).describe('How the daemon speaks of itself.'),
   })
@@ -114,6 +122,8 @@ export const configSchema = z
       thresholds: file.thresholds,
       alerts: file.alerts,
       probe: file.probe,
+      slo: file.slo,
+      links: file.links,
       web: file.web,
       log: file.log,
     }),

@@ -125,6 +125,15 @@ const anyFile: fc.Arbitrary<ConfigFile> = fc.record(
         { requiredKeys: ['interval'] },
       ),
     ),
+    slo: fc.record({
+      latency: fc.double({ min: 0.5, max: 0.99999, noNaN: true }),
+      errors: fc.double({ min: 0.5, max: 0.99999, noNaN: true }),
+      period: duration(7 * dayMs, 92 * dayMs),
+    }),
+    links: fc.record({
+      runbooks: fc.constantFrom('', 'https://h.example/runbooks', 'http://h.example/'),
+      grafana: fc.constantFrom('', 'http://grafana.example:3000', 'https://h.example/grafana/'),
+    }),
     web: fc.record({
       listen: fc.uniqueArray(fc.constantFrom(':1', '[::1]:2', 'h.example:3', '127.0.0.1:4'), {
         minLength: 1,
@@ -195,6 +204,13 @@ probe:
   timeout: 30s
   model: ""
   prompt: ping
+slo:
+  latency: 0.99
+  errors: 0.999
+  period: 30d
+links:
+  runbooks: ""
+  grafana: ""
 web:
   listen:
     - 0.0.0.0:19400

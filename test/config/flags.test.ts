@@ -1,10 +1,21 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { type CommandLine, type Request, readCommandLine } from '../../src/config/flags.ts'
+import {
+  type CommandLine,
+  type Product,
+  type Request,
+  readCommandLine,
+} from '../../src/config/flags.ts'
 
 const read = (...args: readonly string[]): CommandLine => readCommandLine(args, '1.2.3')
 
 const serve: Request = { kind: 'serve', configFile: undefined }
+const written = (product: Product): Request & { kind: 'generate' } => ({
+  kind: 'generate',
+  product,
+  configFile: undefined,
+  out: undefined,
+})
 
 describe('a command line', () => {
   const rows: readonly (readonly [args: readonly string[], request: Request])[] = [
@@ -17,6 +28,12 @@ describe('a command line', () => {
     [['demo'], { kind: 'demo', scenario: undefined, list: false }],
     [['demo', '--scenario=storm'], { kind: 'demo', scenario: 'storm', list: false }],
     [['demo', '--list'], { kind: 'demo', scenario: undefined, list: true }],
+    [['generate', 'grafana'], written('grafana')],
+    [['generate', 'kubernetes', '--out=d'], { ...written('kubernetes'), out: 'd' }],
+    [
+      ['generate', '--config.file', 'a.yaml', 'alertmanager'],
+      { ...written('alertmanager'), configFile: 'a.yaml' },
+    ],
     [['check-config'], { kind: 'check-config', path: undefined, print: false }],
     [['check-config', 'a.yaml'], { kind: 'check-config', path: 'a.yaml', print: false }],
     [['check-config', '--print', 'a.yaml'], { kind: 'check-config', path: 'a.yaml', print: true }],
@@ -132,29 +149,38 @@ describe('misuse', () => {
     [['check-config', '--print=yes'], '--print: expected no value, found "yes"'],
     [
       ['srve'],
-      'command: expected one of serve, demo, check-config, the nearest is serve, found "srve"',
+      'command: expected one of serve, demo, check-config, generate, the nearest is serve, found "srve"',
     ],
-    [['xyz'], 'command: expected one of serve, demo, check-config, found "xyz"'],
-    [[''], 'command: expected one of serve, demo, check-config, found ""'],
-    [['-'], 'command: expected one of serve, demo, check-config, found "-"'],
+    [['xyz'], 'command: expected one of serve, demo, check-config, generate, found "xyz"'],
+    [[''], 'command: expected one of serve, demo, check-config, generate, found ""'],
+    [['-'], 'command: expected one of serve, demo, check-config, generate, found "-"'],
     [
       ['--log.level', 'debug', 'serve'],
       'command: expected one, in front of all flags, found "serve" further on',
     ],
     [['serve', 'demo'], 'command: expected one, in front of all flags, found "demo" further on'],
+    [
+      ['generate'],
+      'generate: expected one of prometheus-rules, alertmanager, grafana, kubernetes, found nothing',
+    ],
+    [
+      ['generate', 'rules'],
+      'generate: expected one of prometheus-rules, alertmanager, grafana, kubernetes, found "rules"',
+    ],
+    [['generate', 'grafana', 'x'], 'generate: expected no further argument, found "x"'],
     [['demo', 'storm'], 'demo: expected no further argument, found "storm"'],
     [['check-config', 'a', 'b'], 'check-config: expected no further argument, found "b"'],
     [['help', 'bogus'], 'help: expected the name of a command, found "bogus"'],
     [
       ['serve', 'http://user:hunter2@h'],
-      'command: expected one of serve, demo, check-config, found "http://***@h"',
+      'command: expected one of serve, demo, check-config, generate, found "http://***@h"',
     ],
     [['--bogus=http://user:hunter2@h'], '--bogus: expected a known flag, found "--bogus"'],
     [
       ['--bogus=1', '--log.level=a', '--log.level=b', 'x', '--target'],
       '--log.level: expected once, found 2 times',
       '--bogus: expected a known flag, found "--bogus"',
-      'command: expected one of serve, demo, check-config, found "x"',
+      'command: expected one of serve, demo, check-config, generate, found "x"',
       '--target: expected a value, found nothing',
     ],
   ]
