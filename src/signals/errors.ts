@@ -83,6 +83,7 @@ export const errorSignals: readonly Signal[] = [
   ),
   endedTotal(),
   failedTotal(),
+  certainTotal(),
 ]
 
 function ratioSignal(name: string, which: 'certain' | 'possible', help: string): Signal {
@@ -139,6 +140,33 @@ function failedTotal(): Signal {
         found.push(failed({ reason: 'http_5xx' }, sum(failedAnswers) ?? 0))
       }
       return found
+    },
+  }
+}
+
+function certainTotal(): Signal {
+  const family: Family = {
+    name: 'requests_failed_certain_total',
+    type: 'counter',
+    help: 'Requests that failed for certain since the watch began, by who says so: over a stretch, the larger of the two counts.',
+  }
+  return {
+    measure({ target }) {
+      const view = target.sinceStart()
+      if (view === undefined) return []
+      const { engine, httpCertain } = knowledgeOf(target)
+      const failed = (reason: string, counts: readonly { readonly value: number }[]) => {
+        const count = sum(counts) ?? 0
+        return entry(family, { target: target.name, reason }, measured(count, count))
+      }
+      return [
+        ...(engine
+          ? [failed('engine_error', view.increases('requests_finished', { reason: 'error' }))]
+          : []),
+        ...(httpCertain
+          ? [failed('http_5xx', view.increases('http_answers', { status: '5xx' }))]
+          : []),
+      ]
     },
   }
 }

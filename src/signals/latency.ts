@@ -1,7 +1,7 @@
 import { type HistogramId, instruments, latencyInstruments } from '../instruments.ts'
 import type { Labels } from '../reading.ts'
 import { estimateQuantiles } from '../window/estimate.ts'
-import { type HistogramDelta, overThreshold } from '../window/histogram.ts'
+import { type HistogramDelta, observationsOver, overThreshold } from '../window/histogram.ts'
 import type { WindowView } from '../window/view.ts'
 import {
   entry,
@@ -19,10 +19,12 @@ import { thresholdOf } from './thresholds.ts'
 interface Published {
   readonly bounds: boolean
   readonly merged: boolean
+  /** How many observations were above the threshold since the watch began, for objectives over long periods. */
+  readonly overTotal?: true
 }
 
 const published: Readonly<Partial<Record<HistogramId, Published>>> = {
-  e2e_latency: { bounds: true, merged: true },
+  e2e_latency: { bounds: true, merged: true, overTotal: true },
   ttft: { bounds: true, merged: true },
   queue_time: { bounds: true, merged: true },
   itl: { bounds: false, merged: true },
@@ -69,6 +71,9 @@ function latencySignal(id: HistogramId): Signal {
         )
         if (extras.merged && whole !== undefined) found.push(...mergedOf(id, whole, labels))
         found.push(...overThresholdOf(id, context, labels))
+        if (extras.overTotal && whole !== undefined) {
+          found.push(...overTotalOf(id, whole, { context, labels }))
+        }
       }
       return found
     },
@@ -133,6 +138,22 @@ function overThresholdOf(
   )
   const at = { ...labels, threshold: String(threshold) }
   return overWindows(over, context, at, (view) => shareOver(view, id, labels, threshold))
+}
+
+function overTotalOf(
+  id: HistogramId,
+  whole: HistogramDelta,
+  { context, labels }: { readonly context: SignalContext; readonly labels: Labels },
+): readonly Measured[] {
+  const threshold = thresholdOf(id, context.settings)
+  const over = threshold === undefined ? undefined : observationsOver(whole, threshold)
+  if (over === undefined) return []
+  const total = family(
+    `${id}_over_threshold_requests_total`,
+    'counter',
+    `Requests above the threshold since the watch began. ${instruments[id].help}`,
+  )
+  return [entry(total, { ...labels, threshold: String(threshold) }, measured(over, over))]
 }
 
 function shareOver(view: WindowView, id: HistogramId, labels: Labels, threshold: number) {

@@ -73,7 +73,32 @@ export function bucketOfRank(counts: ArrayLike<number>, rank: number): number {
  * - `threshold` below the first or above the last finite edge, or not a number: `undefined`
  */
 export function overThreshold(delta: HistogramDelta, threshold: number): OverThreshold | undefined {
+  const { bounds } = delta
+  const below = edgeBelow(bounds, threshold)
+  const over = observationsOver(delta, threshold)
+  const edge = below === undefined ? undefined : bounds[below]
+  if (over === undefined || edge === undefined) return undefined
+  const count = observations(delta)
+  if (count === 0) return undefined
+  return { ratio: over / count, over, count, exact: edge === threshold, edge }
+}
+
+/**
+ * Returns how many observations lie above `threshold`, or above the edge below it where it is none.
+ *
+ * - the threshold lies below the first or above the last finite edge: `undefined`
+ */
+export function observationsOver(delta: HistogramDelta, threshold: number): number | undefined {
   const { bounds, counts } = delta
+  const below = edgeBelow(bounds, threshold)
+  if (below === undefined) return undefined
+  let over = 0
+  for (let bucket = below + 1; bucket < counts.length; bucket++) over += counts[bucket] ?? 0
+  return over
+}
+
+/** The position of the greatest edge that is not above `threshold`; none where the edges do not enclose it. */
+function edgeBelow(bounds: readonly number[], threshold: number): number | undefined {
   const last = bounds.at(-1)
   if (last === undefined || !(threshold <= last)) return undefined
   let below = -1
@@ -81,13 +106,7 @@ export function overThreshold(delta: HistogramDelta, threshold: number): OverThr
     if (bound > threshold) break
     below++
   }
-  const edge = bounds[below]
-  if (edge === undefined) return undefined
-  let over = 0
-  for (let bucket = below + 1; bucket < counts.length; bucket++) over += counts[bucket] ?? 0
-  const count = observations(delta)
-  if (count === 0) return undefined
-  return { ratio: over / count, over, count, exact: edge === threshold, edge }
+  return below < 0 ? undefined : below
 }
 
 /** Tells whether two histograms have the same edges, so that they may be merged. */

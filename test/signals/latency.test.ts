@@ -231,7 +231,25 @@ describe('the share over a threshold', () => {
           share,
       })
     })
+
+    it(`${claim}, and so it is counted since the watch began: ${threshold} s`, () => {
+      const found = measure(latencySignals, aMinute, {
+        settings: { e2eLatencyThresholdSeconds: threshold },
+      })
+      const name = 'e2e_latency_over_threshold_requests_total'
+      const sample = `${name}{model_name="llama",target="vllm",threshold="${threshold}"}`
+      // Of 100 requests, as many as the share has hundredths.
+      const count = typeof share === 'number' ? { [sample]: 100 * share } : {}
+      assert.deepEqual(only(found, name), count)
+    })
   }
+
+  it('is counted from 0 on at the first scrape', () => {
+    const found = measure(latencySignals, aMinute.slice(0, 1), {
+      settings: { e2eLatencyThresholdSeconds: 5 },
+    })
+    assert.deepEqual(Object.values(only(found, 'e2e_latency_over_threshold_requests_total')), [0])
+  })
 
   it('is there for the time to first token only where its threshold is set', () => {
     const attempts = [
@@ -271,6 +289,7 @@ describe('the families of the latencies', () => {
         `${stem}_over_threshold_ratio`,
       ]),
       ...['e2e_latency', 'ttft', 'itl', 'queue_time'].map((stem) => `${stem}_merged_seconds`),
+      'e2e_latency_over_threshold_requests_total',
     ]
     assert.deepEqual(familyNames(found), expected.sort())
     // The API has the bounds of all seven.
