@@ -31,7 +31,7 @@ interface About {
 
 const target = 'vLLM {{ $labels.target }} on {{ $labels.instance }}'
 const model = '{{ $labels.model_name }} ({{ $labels.target }} on {{ $labels.instance }})'
-const gpu = 'GPU {{ $labels.uuid }} on {{ $labels.instance }}'
+const gpu = '{{ with $labels.uuid }}GPU {{ . }}{{ else }}a GPU{{ end }} on {{ $labels.instance }}'
 
 const summaries: Readonly<Record<AlertName, (about: About) => string>> = {
   VllmDown: () => `${target} does not answer${lastFailure}`,

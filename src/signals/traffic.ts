@@ -29,6 +29,8 @@ export const trafficSignals: readonly Signal[] = [
       )
     },
   },
+  total('generation_tokens_total', 'generation_tokens', 'Output tokens made'),
+  total('prompt_tokens_total', 'prompt_tokens', 'Prompt tokens prefilled'),
   ratio('prefix_cache_hit_ratio', {
     part: 'prefix_cache_hits',
     whole: 'prefix_cache_queries',
@@ -53,6 +55,22 @@ export function rate(name: string, counter: CounterId, help: string): Signal {
           return count === undefined ? undefined : measured(perSecond(view, count), count)
         }),
       )
+    },
+  }
+}
+
+/** A signal that counts all series of a counter together since the watch began, for those who add up hosts. */
+function total(name: string, counter: CounterId, what: string): Signal {
+  const family: Family = { name, type: 'counter', help: `${what} since the watch began.` }
+  return {
+    measure(context) {
+      const view = context.target.sinceStart()
+      if (view === undefined) return []
+      return modelLabels(context).flatMap((labels) => {
+        const gained = sum(view.increases(counter, modelOnly(labels)))
+        const count = orNothingYet(gained, context.target, counter)
+        return count === undefined ? [] : [entry(family, labels, measured(count, count))]
+      })
     },
   }
 }

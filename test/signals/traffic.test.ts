@@ -26,6 +26,23 @@ describe('traffic', () => {
     assert.equal(found[`prompt_tokens_per_second{${overOneMinute}}`], 10)
   })
 
+  it('is counted since the watch began for those who add up hosts, resets taken out', () => {
+    const found = measure(trafficSignals, [
+      read(0, [counter('generation_tokens', 1_000), counter('prompt_tokens', 50)]),
+      read(20_000, [counter('generation_tokens', 1_400), counter('prompt_tokens', 250)]),
+      read(40_000, [counter('generation_tokens', 30), counter('prompt_tokens', 260)]),
+    ])
+    // 400 before the reset and 30 after it; 200 + 10.
+    assert.equal(found[`generation_tokens_total{${llama}}`], 430)
+    assert.equal(found[`prompt_tokens_total{${llama}}`], 210)
+  })
+
+  it('is counted from 0 on at the first scrape', () => {
+    const first = measure(trafficSignals, [read(0, [counter('generation_tokens', 1_000)])])
+    assert.equal(first[`generation_tokens_total{${llama}}`], 0)
+    assert.equal(first[`prompt_tokens_total{${llama}}`], undefined)
+  })
+
   it('is divided by the time across a failed scrape', () => {
     const found = measure(trafficSignals, [
       read(0, [counter('generation_tokens', 0)]),
