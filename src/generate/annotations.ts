@@ -1,12 +1,16 @@
 import type { Config } from '../config/schema.ts'
-import { type Dashboard, dashboardUrl, runbookUrl } from '../rules/links.ts'
+import { type Dashboard, dashboardUrl, type LinksConfig, runbookUrl } from '../rules/links.ts'
 import { jobMatcher } from './rule-group.ts'
 
 /** What the templates of Prometheus put in place of the daemon that rings. */
 const itself = '{{ $labels.instance }}'
 
-/** A daemon that answers, where the one concerned does not or there is none: any has all runbooks. */
-const another = `{{ with query \`up{${jobMatcher}} == 1\` }}{{ . | first | label "instance" }}{{ end }}`
+/** The runbook of any daemon that answers, for all have it; where none does, where it stands in a checkout. */
+function runbookAnywhere(links: LinksConfig, alert: string): string {
+  if (links.runbooks !== '') return runbookUrl(links, alert, '')
+  const url = runbookUrl(links, alert, '{{ . | first | label "instance" }}')
+  return `{{ with query \`up{${jobMatcher}} == 1\` }}${url}{{ else }}docs/runbooks/${alert}.md{{ end }}`
+}
 
 /**
  * Returns the annotations of an alert: its texts, the link to its runbook, and the link to a dashboard where a
@@ -30,7 +34,8 @@ export function annotations(
   return {
     summary,
     description,
-    runbook_url: runbookUrl(links, alert, rings === undefined ? another : itself),
+    runbook_url:
+      rings === undefined ? runbookAnywhere(links, alert) : runbookUrl(links, alert, itself),
     ...(board === undefined ? {} : { dashboard_url: board }),
   }
 }

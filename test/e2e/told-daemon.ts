@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { loadConfig } from '../../src/config/load.ts'
 import { startDaemon } from '../../src/daemon.ts'
 import type { Scenario } from '../../src/demo/scenario.ts'
+import type { Truth } from '../../src/demo/truth.ts'
 import { createLogger } from '../../src/log.ts'
 import type { HealthBody } from '../../src/web/health.ts'
 import type { StatusBody } from '../../src/web/status.ts'
@@ -13,6 +14,10 @@ import { type SmiFailure, startToldMachine } from './told-machine.ts'
 export interface Sight {
   /** Seconds of the scenario's time. */
   readonly at: number
+  /** The same instant on the daemon's wall clock, Unix milliseconds. */
+  readonly wallMs: number
+  /** `/metrics`, whole. */
+  readonly page: string
   /** The HTTP status of `/health`. */
   readonly code: number
   readonly health: HealthBody
@@ -35,6 +40,8 @@ export interface Sample {
 export interface ToldDaemon {
   readonly url: string
   readonly fail: (failure: SmiFailure | undefined) => void
+  /** What truly happened at each server since this was asked last. */
+  readonly drainTruth: () => readonly Truth[]
   /** Lets time pass up to `seconds` of the scenarios, and returns what was seen at each step. */
   readonly passTo: (seconds: number) => Promise<readonly Sight[]>
   /** Asks every endpoint, now. */
@@ -102,6 +109,7 @@ export async function startToldDaemon(options: {
   const look = async () => ({
     ...(await lookAt(url)),
     at: Math.floor(now()),
+    wallMs: clock.nowMs(),
     posts: machine.posts(),
   })
   const collect = async () => {
@@ -123,6 +131,7 @@ export async function startToldDaemon(options: {
   return {
     url,
     fail: machine.fail,
+    drainTruth: machine.drainTruth,
     look,
     passTo: async (seconds) => {
       const sights: Sight[] = []
@@ -151,13 +160,13 @@ async function configOf(settings: Readonly<Record<string, unknown>>) {
   return (await loadConfig({ flags })).config
 }
 
-async function lookAt(url: string): Promise<Omit<Sight, 'at' | 'posts'>> {
+async function lookAt(url: string): Promise<Omit<Sight, 'at' | 'wallMs' | 'posts'>> {
   const response = await fetch(`${url}/health`)
   const health = (await response.json()) as HealthBody
   const status = (await (await fetch(`${url}/api/v1/status`)).json()) as StatusBody
   const text = await (await fetch(`${url}/health`, { headers: { accept: 'text/plain' } })).text()
   const page = await (await fetch(`${url}/metrics`)).text()
-  return { code: response.status, health, status, text, samples: samplesOf(page) }
+  return { code: response.status, health, status, text, page, samples: samplesOf(page) }
 }
 
 const line = /^vllm_vitals_(engine_state|alert_active)\{(.*)\} (\S+)$/gm

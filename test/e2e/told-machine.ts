@@ -8,6 +8,7 @@ import { SimulatedGpus } from '../../src/demo/gpus.ts'
 import type { Incident } from '../../src/demo/incident.ts'
 import type { Scenario } from '../../src/demo/scenario.ts'
 import { type SimulatedServer, startSimulatedServer } from '../../src/demo/server.ts'
+import type { Truth } from '../../src/demo/truth.ts'
 
 /** How `nvidia-smi` fails: what it prints, and the status that it ends with. */
 export interface SmiFailure {
@@ -26,6 +27,8 @@ export interface ToldMachine {
   readonly waitingSinceMs: () => number | undefined
   /** Lets time pass up to `atMs` of the scenarios. */
   readonly follow: (atMs: number) => void
+  /** What truly happened at each server since this was asked last; the newest of each kind. */
+  readonly drainTruth: () => readonly Truth[]
   /** Lets `nvidia-smi` fail from now on, or work again. */
   readonly fail: (failure: SmiFailure | undefined) => void
   readonly stop: () => Promise<void>
@@ -33,6 +36,9 @@ export interface ToldMachine {
 
 /** Servers and GPUs after this much of a past, so that no server is young unless its scenario says so. */
 const prewarmMs = 900_000
+
+/** So many requests may finish between two looks at what truly happened. */
+const truthCapacity = 20_000
 
 /**
  * Starts a server for each scenario at `fromMs` of their time. The GPUs of the first scenario come first, then
@@ -48,7 +54,7 @@ export async function startToldMachine(options: {
   let nowMs = fromMs
   const engines = scenarios.map(
     (scenario, index) =>
-      new SimulatedEngine({ scenario, seed: 1 + index, startWallMs, prewarmMs, truthCapacity: 1 }),
+      new SimulatedEngine({ scenario, seed: 1 + index, startWallMs, prewarmMs, truthCapacity }),
   )
   const servers: SimulatedServer[] = []
   for (const engine of engines) {
@@ -71,6 +77,7 @@ export async function startToldMachine(options: {
     posts: counter.posts,
     waitingSinceMs: counter.waitingSinceMs,
     follow,
+    drainTruth: () => engines.map((engine) => engine.drainTruth()),
     fail: smi.fail,
     stop: async () => {
       counter.stop()
