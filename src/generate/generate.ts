@@ -1,5 +1,6 @@
 import type { Product } from '../config/flags.ts'
 import type { Config } from '../config/schema.ts'
+import { alertmanagerFiles } from './alertmanager.ts'
 import type { GeneratedFile } from './files.ts'
 import { prometheusFiles } from './prometheus.ts'
 
@@ -8,6 +9,7 @@ type Maker = (config: Config) => readonly GeneratedFile[] | Promise<readonly Gen
 /** Who makes what. A maker with a large library is loaded when it is asked for. */
 const makers: Readonly<Partial<Record<Product, Maker>>> = {
   'prometheus-rules': prometheusFiles,
+  alertmanager: alertmanagerFiles,
 }
 
 /** Returns the files of `product` for `config`. The same configuration gives the same files, byte for byte. */

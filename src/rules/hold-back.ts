@@ -11,7 +11,7 @@ const requestAlerts: readonly string[] = [
 ]
 
 /** Which alerts each alert holds back, of the targets that it speaks of. */
-const consequences: ReadonlyMap<string, readonly string[]> = new Map([
+export const consequences: ReadonlyMap<string, readonly string[]> = new Map([
   ['VllmDown', [...requestAlerts, 'VllmErrorRatioHigh', 'VllmEngineStalled']],
   ['VllmEngineStalled', requestAlerts],
   // A lost GPU explains whatever befalls the targets that run on it.
