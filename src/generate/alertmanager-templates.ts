@@ -99,7 +99,7 @@ export const messageTemplates = `{{/*
 
 {{/*
   Up to ten alerts, those that fire first; up to three of them in full. Slack shows 3000 characters: ten alerts have
-  room for 110 characters of summary, their runbooks, and one dashboard.
+  room for 110 characters of summary, their runbooks and one dashboard, and the silence, which names all, for eight.
 */}}
 {{ define "vllm_vitals.slack.text" -}}
 {{- $few := le (len .Alerts) 3 -}}
@@ -136,10 +136,10 @@ Last: {{ template "vllm_vitals.slack.full" .Annotations.summary }}
 {{- end -}}
 {{- end -}}{{- end -}}
 {{- if gt (len .Alerts) 10 }}
-10 of {{ len .Alerts }} alerts are shown: <{{ template "vllm_vitals.slack.escaped" .ExternalURL }}|all of them>
+10 of {{ len .Alerts }} alerts are shown: <{{ template "vllm_vitals.alerts_url" . }}|all of them>
 {{- end }}
 {{ with $dashboard }}<{{ template "vllm_vitals.slack.escaped" . }}|Dashboard>{{ end -}}
-{{- if .Alerts.Firing }}{{ if $dashboard }} | {{ end }}<{{ template "vllm_vitals.silence_url" . }}|Silence>{{ end -}}
+{{- if and .Alerts.Firing (le (len .Alerts) 8) }}{{ if $dashboard }} | {{ end }}<{{ template "vllm_vitals.silence_url" . }}|Silence>{{ end -}}
 {{- end }}
 
 
