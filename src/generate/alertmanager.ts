@@ -159,7 +159,7 @@ route:
       # befalls GPUs by host, and the budget of a fleet, which has no host, by model. The target keeps servers on one
       # host apart, the job keeps fleets apart that serve the same model.
       group_by: [job, instance, target, model_name]
-      # The daemon has waited before it rings. This is for the alerts of one incident to meet, and the inhibition.
+      # The daemon has waited before it rings. This is for the alerts of one incident to meet, and their cause.
       group_wait: 10s
       # How soon news of a group is told: one more alert, or that all is well.
       group_interval: 2m

@@ -251,14 +251,18 @@ describe('the messages of Alertmanager', {
     assert.equal(new Set(all().map(({ dedup_key: key }) => key)).size, 1)
   })
 
-  it('let the page of a budget silence its ticket, of the same model alone, and no host either of them', async () => {
-    const burn = (severity: 'critical' | 'warning', model_name: string, long_window: string) => {
-      const { labels, ...rest } = alert('VllmLatencyBudgetBurn', 'fleet', { severity })
-      const { instance: _, ...others } = labels
-      return { ...rest, labels: { ...others, model_name, long_window } }
-    }
+  const burn = (severity: 'critical' | 'warning', model_name: string, long_window = '1h') => {
+    const { labels, ...rest } = alert('VllmLatencyBudgetBurn', 'fleet', {
+      severity,
+      annotations: { summary: `the budget of ${model_name} burns` },
+    })
+    const { instance: _, ...others } = labels
+    return { ...rest, labels: { ...others, model_name, long_window } }
+  }
+
+  it('let the page of a budget silence its ticket, of the same model alone', async () => {
     await alertmanager.post([
-      burn('critical', 'burning', '1h'),
+      burn('critical', 'burning'),
       burn('warning', 'burning', '3d'),
       burn('warning', 'glowing', '3d'),
     ])
@@ -269,6 +273,32 @@ describe('the messages of Alertmanager', {
     assert.deepEqual(more, [])
     assert.equal(page?.text.match(/VllmLatencyBudgetBurn\*/g)?.length, 1)
     assert.equal(slackOf('glowing')[0]?.title, '[WARNING] VllmLatencyBudgetBurn: glowing')
+  })
+
+  it('page for the budget of each model, whichever host is down', async () => {
+    await alertmanager.post([
+      alert('VllmDown', 'fleet', { labels: { target: 'red' } }),
+      burn('critical', 'red'),
+      burn('critical', 'blue'),
+    ])
+    await receivers.arrived(
+      () => pagesOf('budget of red').length > 0 && pagesOf('budget of blue').length > 0,
+    )
+    const pages = [...pagesOf('budget of red'), ...pagesOf('budget of blue')]
+    assert.equal(new Set(pages.map(({ dedup_key: key }) => key)).size, 2)
+    assert.equal(pages[0]?.payload?.source, 'vllm-vitals')
+  })
+
+  it('tell what is left when a part is over, that part last', async () => {
+    const slow = alert('VllmLatencyP99High', 'partly', { labels: ofModel })
+    const queue = alert('VllmKvCachePressure', 'partly', { severity: 'warning', labels: ofModel })
+    await told('partly', slow, queue)
+    const message = await told('partly', { ...slow, endsAt: new Date().toISOString() })
+    assert.equal(message.title, '[WARNING] VllmKvCachePressure: llama (vllm) on partly:19400')
+    assert.equal(message.color, 'warning')
+    const [firing, ended] = message.text.split('\n').filter((line) => line.startsWith('*'))
+    assert.match(firing ?? '', /^\*VllmKvCachePressure\* warning, since /)
+    assert.match(ended ?? '', /^\*VllmLatencyP99High\* resolved after /)
   })
 
   it('show ten of many alerts, in 3000 characters, and say how many there are', async () => {
@@ -288,10 +318,9 @@ describe('the messages of Alertmanager', {
     await receivers.arrived(() => pagesOf('VllmAlertWithQuite').length > 0)
     const [page] = pagesOf('VllmAlertWithQuite')
     assert.ok((page?.payload?.summary.length ?? 0) <= 1_024)
-    assert.match(
-      page?.payload?.custom_details?.['firing'] ?? '',
-      /\n\n10 of 14 alerts are shown\.$/,
-    )
+    const details = page?.payload?.custom_details?.['firing'] ?? ''
+    assert.equal(details.match(/^Runbook: /gm)?.length, 10)
+    assert.match(details, /\n\n10 of 14 alerts are shown\.$/)
   })
 
   it('escape what Slack takes for its own signs', async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
@@ -9,7 +9,7 @@ import { type Config, configSchema } from '../../src/config/schema.ts'
 import { alertmanagerFiles } from '../../src/generate/alertmanager.ts'
 import { writeFiles } from '../../src/generate/files.ts'
 import { alertNames } from '../../src/rules/settings.ts'
-import { findProgram } from '../repository.ts'
+import { findProgram, repositoryRoot } from '../repository.ts'
 import { folders } from './checked-in.ts'
 
 interface Inhibit {
@@ -135,6 +135,16 @@ describe('the routes', { skip: needs(amtool) }, () => {
   it('send an alert that is not about vLLM to the default receiver, however bad it is', () => {
     const labels = { alertname: 'DiskFull', severity: 'critical', instance: 'gpu-01:9100' }
     assert.equal(receiversOf(labels), 'default')
+  })
+
+  it('go where the examples of the documentation say', () => {
+    const text = readFileSync(join(repositoryRoot, 'docs', 'alertmanager.md'), 'utf8')
+    const examples = [...text.matchAll(/^amtool config routes test \S+ (.*)\n# (.*)$/gm)]
+    assert.equal(examples.length, 3)
+    for (const [, labels = '', receivers] of examples) {
+      const pairs = labels.split(' ').map((pair) => pair.split('='))
+      assert.equal(receiversOf(Object.fromEntries(pairs)), receivers)
+    }
   })
 
   it('lose no alert of ours whose severity is unknown', () => {
