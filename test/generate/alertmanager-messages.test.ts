@@ -292,7 +292,13 @@ describe('the messages of Alertmanager', {
   it('tell what is left when a part is over, that part last', async () => {
     const slow = alert('VllmLatencyP99High', 'partly', { labels: ofModel })
     const queue = alert('VllmKvCachePressure', 'partly', { severity: 'warning', labels: ofModel })
-    await told('partly', slow, queue)
+    const both = await told('partly', slow, queue)
+    // The gravest of them, wherever it stands in the list.
+    assert.equal(
+      both.title,
+      '[CRITICAL] VllmKvCachePressure, VllmLatencyP99High: llama (vllm) on partly:19400',
+    )
+    assert.equal(both.color, 'danger')
     const message = await told('partly', { ...slow, endsAt: new Date().toISOString() })
     assert.equal(message.title, '[WARNING] VllmKvCachePressure: llama (vllm) on partly:19400')
     assert.equal(message.color, 'warning')

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
-import { parse } from 'yaml'
+import { parse, stringify } from 'yaml'
 import { type Config, configSchema } from '../../src/config/schema.ts'
 import { alertmanagerFiles } from '../../src/generate/alertmanager.ts'
 import { writeFiles } from '../../src/generate/files.ts'
@@ -19,8 +19,10 @@ interface Inhibit {
 }
 
 interface Generated {
+  readonly templates: readonly string[]
+  readonly route: { readonly routes: readonly unknown[] }
   readonly inhibit_rules: readonly Inhibit[]
-  readonly receivers: readonly Readonly<Record<string, unknown>>[]
+  readonly receivers: readonly { readonly name: string }[]
 }
 
 const amtool = findProgram('amtool')
@@ -152,6 +154,48 @@ describe('the routes', { skip: needs(amtool) }, () => {
   })
 })
 
+describe('a configuration of somebody else', { skip: needs(amtool) }, () => {
+  it('takes over the four parts that are marked, and keeps its own alerts', () => {
+    const ours = parse(textOf('')) as Generated
+    const file = join(scratch, 'merged.yaml')
+    const merged = {
+      templates: [...ours.templates, '/etc/alertmanager/own/*.tmpl'],
+      route: {
+        receiver: 'team',
+        group_by: ['...'],
+        routes: [
+          ...ours.route.routes,
+          { matchers: ['severity = "critical"'], receiver: 'team-pager' },
+        ],
+      },
+      receivers: [
+        { name: 'team' },
+        { name: 'team-pager' },
+        ...ours.receivers.filter(({ name }) => name !== 'default'),
+      ],
+      inhibit_rules: [
+        {
+          source_matchers: ['alertname = "NodeDown"'],
+          target_matchers: ['severity = "warning"'],
+          equal: ['node'],
+        },
+        ...ours.inhibit_rules,
+      ],
+    }
+    writeFileSync(file, stringify(merged, { lineWidth: 0 }))
+    assert.match(ask('check-config', file), /SUCCESS/)
+    const down = { alertname: 'VllmDown', severity: 'critical', instance: 'gpu-01:19400' }
+    assert.equal(receiversOf(down, file), 'vllm-vitals-pagerduty,vllm-vitals-slack')
+    const foreign = { alertname: 'DiskFull', severity: 'critical' }
+    assert.equal(receiversOf(foreign, file), 'team-pager')
+  })
+
+  it('finds four marked parts', () => {
+    const marks = [...textOf('').matchAll(/# MERGE (\d): /g)].map(([, number]) => number)
+    assert.deepEqual(marks, ['1', '2', '3', '4'])
+  })
+})
+
 describe('the inhibition', () => {
   const requests = [
     'VllmKvCachePressure',
@@ -262,8 +306,10 @@ function ask(...words: readonly string[]): string {
 }
 
 /** The receivers of an alert with `labels`, in the order in which they are told. */
-function receiversOf(labels: Readonly<Record<string, string>>): string {
-  const file = join(folders.alertmanager, 'alertmanager.yaml')
+function receiversOf(
+  labels: Readonly<Record<string, string>>,
+  file = join(folders.alertmanager, 'alertmanager.yaml'),
+): string {
   const words = Object.entries(labels).map(([name, value]) => `${name}=${value}`)
   return ask('config', 'routes', 'test', `--config.file=${file}`, ...words).trim()
 }
