@@ -5,7 +5,7 @@ import { type Alert, alertKey, step } from './rules/alert.ts'
 import { gpuSourceStatus, type HealthStatus, targetStatus, worst } from './rules/health.ts'
 import { holdBack } from './rules/hold-back.ts'
 import { findLoading } from './rules/loading.ts'
-import { activity, engineStates, healthOf } from './rules/published.ts'
+import { activity, engineStates, evidenceOf, healthOf } from './rules/published.ts'
 import type { JudgeContext, Rule, Watched } from './rules/rule.ts'
 import type { Thresholds } from './rules/settings.ts'
 import { assess, sourceStateOf } from './rules/state.ts'
@@ -121,13 +121,13 @@ function judged({
   gpuSource,
   alerts,
 }: Pick<Snapshot, 'targets' | 'gpuSource' | 'alerts'>): readonly Measured[] {
+  // What is pending rings nobody, and is told whatever holds it back.
+  const told = alerts.filter(({ state, heldBack }) => state === 'pending' || heldBack === undefined)
   return [
     ...targets.flatMap(engineStates),
     ...[...targets, ...(gpuSource === undefined ? [] : [gpuSource])].flatMap(healthOf),
-    // What is pending rings nobody, and is told whatever holds it back.
-    ...alerts
-      .filter(({ state, heldBack }) => state === 'pending' || heldBack === undefined)
-      .map(activity),
+    ...told.map(activity),
+    ...told.flatMap(evidenceOf),
   ]
 }
 

@@ -140,6 +140,18 @@ describe('what is published', () => {
     assert.deepEqual(only(over, 'alert_active'), {})
   })
 
+  it('tells the numbers that an alert rests on, and leaves its texts to the API', () => {
+    const replay = new Replay()
+    replay.at(0, missed(0, 'refused'))
+    const all = written(replay.at(5_000, missed(5_000, 'refused')).measured)
+    // The code is text.
+    assert.deepEqual(only(all, 'alert_evidence'), {
+      'alert_evidence{alertname="VllmDown",evidence="missed_in_a_row",model_name="",target="vllm",uuid=""}': 2,
+    })
+    const over = written(replay.at(6_000, read(6_000, page())).measured)
+    assert.deepEqual(only(over, 'alert_evidence'), {})
+  })
+
   it('tells what vLLM planned to take of the GPUs', () => {
     const replay = new Replay({ gpu })
     const snapshot = replay.at(

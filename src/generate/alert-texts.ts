@@ -1,32 +1,39 @@
 import type { Config } from '../config/schema.ts'
 import type { AlertName } from '../rules/settings.ts'
 import { percent, seconds, spanText } from '../rules/words.ts'
-import { formatDuration } from '../units.ts'
 
 /** How a number of a query is written: a function of Prometheus' templates, or a format of `printf`. */
-type Style = 'humanize' | 'humanize1024' | 'humanizePercentage' | 'humanizeDuration' | `%${string}`
+type Style = 'humanize1024' | 'humanizePercentage' | 'humanizeDuration' | `%${string}`
 
-/** Who an alert speaks of: the labels of the series that tell more about it. */
+/** Labels by which a series is found that tells more about an alert. */
 type Scope = readonly string[]
 
 const ofTarget: Scope = ['instance', 'job', 'target']
-const ofModel: Scope = [...ofTarget, 'model_name']
 const ofGpu: Scope = ['instance', 'job', 'uuid']
+const ofAlert: Scope = [...ofTarget, 'model_name', 'uuid']
 
 /**
- * Returns the summary of `alert` as a template of Prometheus, with the numbers of the moment at which it rings.
- * A number that cannot be had, as after a failed scrape, is written as `?`.
+ * Returns the summary of `alert` as a template of Prometheus, with the numbers by which the daemon judged when it
+ * rings. A number that cannot be had is written as `?`.
  */
 export function summaryOf(alert: AlertName, windowMs: number, config: Config): string {
-  const span = spanShown(windowMs, config)
-  return summaries[alert]({ config, span, spanWords: spanText(spanMs(windowMs, config)) })
+  return summaries[alert]({
+    config,
+    span: spanText(windowMs),
+    evidence: (name, style) => first(evidenceQuery(alert, name), style),
+    whereKnown: (name, then, otherwise = '') =>
+      `{{ with ${evidenceQuery(alert, name)} }}${then}{{ else }}${otherwise}{{ end }}`,
+  })
 }
 
 interface About {
   readonly config: Config
-  /** The label of the published window whose numbers are shown. */
+  /** The window of the rule, in words. */
   readonly span: string
-  readonly spanWords: string
+  /** A number of the evidence. */
+  readonly evidence: (name: string, style: Style) => string
+  /** `then` where the evidence has a number of that name, in which `{{ . }}` is it, or else `otherwise`. */
+  readonly whereKnown: (name: string, then: string, otherwise?: string) => string
 }
 
 const target = 'vLLM {{ $labels.target }} on {{ $labels.instance }}'
@@ -35,107 +42,115 @@ const gpu = '{{ with $labels.uuid }}GPU {{ . }}{{ else }}a GPU{{ end }} on {{ $l
 
 const summaries: Readonly<Record<AlertName, (about: About) => string>> = {
   VllmDown: () => `${target} does not answer${lastFailure}`,
-  VllmEngineStalled: () => {
-    const running = number('sum(vllm_vitals_requests_running{})', ofTarget, '%.0f')
-    const waiting = number('sum(vllm_vitals_requests_waiting{})', ofTarget, '%.0f')
-    return `${target} hangs: ${running} requests running and ${waiting} waiting, and nothing progresses`
-  },
-  VllmLatencyP99High: ({ config, span, spanWords }) => {
-    const over = share('e2e_latency', span)
-    const limit = seconds(config.thresholds.e2eLatencyP99Seconds)
-    return `${over} took longer than ${limit} in ${spanWords} on ${model}, allowed are 1 %`
-  },
-  VllmTtftP99High: ({ config, span, spanWords }) => {
-    const over = share('ttft', span)
-    const limit = seconds(config.thresholds.ttftP99Seconds)
-    return `${over} waited longer than ${limit} for their first token in ${spanWords} on ${model}, allowed are 1 %`
-  },
-  VllmQueueWaitHigh: ({ config, span, spanWords }) => {
-    const over = share('queue_time', span)
-    const limit = seconds(config.thresholds.queueTimeP95Seconds)
-    const waiting = number('vllm_vitals_requests_waiting{}', ofModel, '%.0f')
-    return `${over} waited longer than ${limit} in ${spanWords} on ${model}, allowed are 5 %; ${waiting} wait now`
-  },
-  VllmErrorRatioHigh: ({ config, span, spanWords }) => {
-    const ratio = number(
-      `vllm_vitals_error_ratio{window="${span}"}`,
-      ofTarget,
-      'humanizePercentage',
+  VllmEngineStalled: ({ evidence, whereKnown }) => {
+    const still = evidence('seconds_without_progress', '%.0f')
+    const waiting = evidence('requests_waiting', '%.0f')
+    const inside = whereKnown(
+      'requests_running',
+      ` with ${shown('%.0f')} requests running and ${waiting} waiting`,
     )
+    return `${target} hangs: no progress for ${still} s${inside}`
+  },
+  VllmLatencyP99High: (about) => {
+    const limit = seconds(about.config.thresholds.e2eLatencyP99Seconds)
+    return `${share(about)} took longer than ${limit} in ${about.span} on ${model}, allowed are 1 %`
+  },
+  VllmTtftP99High: (about) => {
+    const limit = seconds(about.config.thresholds.ttftP99Seconds)
+    return `${share(about)} waited longer than ${limit} for their first token in ${about.span} on ${model}, allowed are 1 %`
+  },
+  VllmQueueWaitHigh: (about) => {
+    const limit = seconds(about.config.thresholds.queueTimeP95Seconds)
+    const many = `${share(about)} waited longer than ${limit} in ${about.span} on ${model}, allowed are 5 %`
+    const one = `a request to ${model} has waited for ${shown('%.0f')} s already, allowed are ${limit}`
+    return about.whereKnown('oldest_wait_seconds', one, many)
+  },
+  VllmErrorRatioHigh: ({ config, span, evidence }) => {
+    const ratio = evidence('error_ratio', 'humanizePercentage')
+    const requests = evidence('requests', '%.0f')
     const allowed = percent(config.thresholds.errorRatio)
-    return `${ratio} of the requests to ${target} failed in ${spanWords}, allowed are ${allowed}`
+    return `${ratio} of ${requests} requests to ${target} failed in ${span}, allowed are ${allowed}`
   },
-  VllmThroughputLow: ({ config, span }) => {
-    const family = `sum(vllm_vitals_generation_tokens_per_second{window="${span}"})`
-    const rate = number(family, ofTarget, '%.0f')
+  VllmThroughputLow: ({ config, evidence }) => {
+    const rate = evidence('generation_tokens_per_second', '%.0f')
+    const pending = evidence('requests_pending', '%.0f')
     const floor = config.thresholds.generationTokensPerSecondMin
-    return `${target} generates ${rate} tokens/s while work is pending, expected are ${floor} at least`
+    return `${target} generates ${rate} tokens/s with ${pending} requests pending, expected are ${floor} at least`
   },
-  VllmKvCachePressure: ({ span }) => {
-    const usage = number('vllm_vitals_kv_cache_usage_ratio{}', ofModel, 'humanizePercentage')
-    const family = `vllm_vitals_preemptions_per_second{window="${span}"}`
-    const evicted = number(family, ofModel, '%.2f')
+  VllmKvCachePressure: ({ evidence }) => {
+    const usage = evidence('kv_cache_usage_ratio', 'humanizePercentage')
+    const evicted = evidence('preemptions_per_second', '%.2f')
     return `the KV cache of ${model} is ${usage} full and evicts ${evicted} requests/s`
   },
-  VllmGpuUtilizationHigh: ({ config }) => {
+  VllmGpuUtilizationHigh: ({ config, evidence }) => {
     const limit = percent(config.thresholds.gpuUtilizationRatio)
-    return `${gpu} is above ${limit} all the time while requests wait`
+    const waiting = evidence('requests_waiting', '%.0f')
+    return `${gpu} is above ${limit} all the time while ${waiting} requests wait`
   },
-  VllmGpuMemoryHigh: () => {
-    const used = number('vllm_vitals_gpu_memory_used_bytes{}', ofGpu, 'humanize1024')
-    const total = number('vllm_vitals_gpu_memory_total_bytes{}', ofGpu, 'humanize1024')
+  VllmGpuMemoryHigh: ({ evidence }) => {
+    const used = evidence('gpu_memory_used_bytes', 'humanize1024')
+    const ratio = evidence('gpu_memory_used_ratio', 'humanizePercentage')
     const planned = number('vllm_vitals_gpu_memory_planned_bytes{}', ofGpu, 'humanize1024')
-    return `${used}B of ${total}B are used on ${gpu}, vLLM planned to take ${planned}B`
+    return `${used}B are used on ${gpu}, ${ratio} of it; vLLM planned to take ${planned}B`
   },
-  VllmGpuMemoryLeak: () => {
-    const growth = number(
-      '3600 * max(vllm_vitals_gpu_memory_growth_bytes_per_second{})',
-      ofGpu,
-      'humanize1024',
-    )
-    const left = number('vllm_vitals_gpu_memory_seconds_to_full{}', ofGpu, 'humanizeDuration')
-    return `memory grows by ${growth}B an hour on ${gpu}, which is full in ${left}`
+  VllmGpuMemoryLeak: ({ evidence }) => {
+    const growth = evidence('growth_bytes_per_second', 'humanize1024')
+    const left = evidence('seconds_to_full', 'humanizeDuration')
+    return `memory grows by ${growth}B/s on ${gpu}, which is full in ${left}`
   },
   VllmGpuLost: () => `${gpu} is gone, lost or needs a reset`,
-  VllmGpuThrottled: () => {
+  VllmGpuThrottled: ({ whereKnown }) => {
     const reasons = labelOf(
-      'vllm_vitals_gpu_throttle_active{reason=~"hw_.*|sw_thermal_slowdown"} == 1',
+      'vllm_vitals_gpu_throttle_active{reason=~"hw_.*slowdown|sw_thermal_slowdown"} == 1',
       ofGpu,
       'reason',
     )
-    const heat = number('vllm_vitals_gpu_temperature_celsius{}', ofGpu, '%.0f')
-    return `${gpu} is throttled (${reasons}) at ${heat} °C`
+    const heat = whereKnown('gpu_temperature_celsius', ` at ${shown('%.0f')} °C`)
+    return `${gpu} is slowed down (${reasons})${heat}`
   },
   VllmNoGpu: () => 'no GPU can be seen on {{ $labels.instance }}, where one is expected',
   VllmVitalsBlind: () =>
     `the daemon on {{ $labels.instance }} cannot read {{ $labels.target }}${lastFailure}`,
 }
 
-const lastFailure = ` ({{ with printf ${quoted(
-  'topk(1, increase(vllm_vitals_collect_failures_total{instance=%q,job=%q,target=%q}[5m]) > 0)',
-)} $labels.instance $labels.job $labels.target | query }}{{ . | first | label "code" }}{{ else }}?{{ end }})`
+/** The code that the last failures have. */
+const lastFailure = ` (${labelOf(
+  'topk(1, increase(vllm_vitals_collect_failures_total{}[5m]) > 0)',
+  ofTarget,
+  'code',
+)})`
 
-/** `2.9% of 412 requests`. */
-function share(stem: string, span: string): string {
-  const ratio = `vllm_vitals_${stem}_over_threshold_ratio{window="${span}"}`
-  const count = `vllm_vitals_${stem}_window_observations{window="${span}"}`
-  return `${number(ratio, ofModel, 'humanizePercentage')} of ${number(count, ofModel, '%.0f')} requests`
+/** `2.9% of 412 requests`, and how many of them are still inside where some are. */
+function share({ evidence, whereKnown }: About): string {
+  const ratio = evidence('over_ratio', 'humanizePercentage')
+  const inside = whereKnown('still_inside', `, ${shown('%.0f')} of them still inside,`)
+  return `${ratio} of ${evidence('observations', '%.0f')} requests${inside}`
+}
+
+function evidenceQuery(alert: AlertName, name: string): string {
+  const series = `vllm_vitals_alert_evidence{alertname="${alert}",evidence="${name}"}`
+  return queryOf(series, ofAlert)
 }
 
 /** The first value that `expression` has for who the alert speaks of. */
 function number(expression: string, scope: Scope, style: Style): string {
+  return first(queryOf(expression, scope), style)
+}
+
+function first(query: string, style: Style): string {
+  return `{{ with ${query} }}${shown(style)}{{ else }}?{{ end }}`
+}
+
+/** The first value of what a query has found. */
+function shown(style: Style): string {
   const written = style.startsWith('%') ? `printf "${style}"` : style
-  return first(expression, scope, `value | ${written}`)
+  return `{{ . | first | value | ${written} }}`
 }
 
 /** The label `name` of each series that `expression` has for who the alert speaks of. */
 function labelOf(expression: string, scope: Scope, name: string): string {
   const query = queryOf(expression, scope)
   return `{{ range $i, $s := ${query} }}{{ if $i }}, {{ end }}{{ $s.Labels.${name} }}{{ else }}?{{ end }}`
-}
-
-function first(expression: string, scope: Scope, shown: string): string {
-  return `{{ with ${queryOf(expression, scope)} }}{{ . | first | ${shown} }}{{ else }}?{{ end }}`
 }
 
 /** Every selector of `expression`, written with braces, is narrowed to who the alert speaks of. */
@@ -146,20 +161,5 @@ function queryOf(expression: string, scope: Scope): string {
     values += scope.map((name) => ` $labels.${name}`).join('')
     return `{${own === '' ? '' : `${own},`}${matchers}}`
   })
-  return `printf ${quoted(format)}${values} | query`
-}
-
-/** A string of Go's templates. */
-function quoted(text: string): string {
-  return `\`${text}\``
-}
-
-/** The published window that comes nearest to the one that the rule looks at, so that the numbers agree with it. */
-function spanMs(windowMs: number, { windowsMs }: Config): number {
-  const distance = (ms: number) => Math.abs(Math.log(ms / windowMs))
-  return windowsMs.reduce((best, ms) => (distance(ms) < distance(best) ? ms : best))
-}
-
-function spanShown(windowMs: number, config: Config): string {
-  return formatDuration(spanMs(windowMs, config))
+  return `printf \`${format}\`${values} | query`
 }

@@ -21,6 +21,12 @@ const alertActive: Family = {
   help: '1 for each alert that is pending or firing.',
 }
 
+const alertEvidence: Family = {
+  name: 'alert_evidence',
+  type: 'gauge',
+  help: 'The numbers that an alert rests on which is pending or firing.',
+}
+
 /** What a target is doing, as a 1 among zeros. */
 export function engineStates(target: {
   readonly name: string
@@ -45,6 +51,22 @@ export function activity({ alert, severity, state, subject }: Alert): Measured {
   const { target = '', model_name = '', uuid = '' } = subject
   const labels = { alertname: alert, severity, target, model_name, uuid, state }
   return entry(alertActive, labels, measured(1))
+}
+
+/** The numbers among the evidence of an alert, each by its name; what is text stays in the API. */
+export function evidenceOf({ alert, subject, evidence }: Alert): readonly Measured[] {
+  const { target = '', model_name = '', uuid = '' } = subject
+  return Object.entries(evidence).flatMap(([name, value]) =>
+    typeof value === 'number'
+      ? [
+          entry(
+            alertEvidence,
+            { alertname: alert, target, model_name, uuid, evidence: name },
+            measured(value),
+          ),
+        ]
+      : [],
+  )
 }
 
 function oneOf<T extends string>(

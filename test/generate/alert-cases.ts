@@ -15,17 +15,26 @@ const target = { target: 'vllm' }
 const model = { ...target, model_name: 'llama' }
 const card = { uuid: 'GPU-7' }
 
-const shares = (stem: string, ratio: string, count: string) =>
-  [
-    [
-      `vllm_vitals_${stem}_over_threshold_ratio{target="vllm",model_name="llama",window="5m"}`,
-      ratio,
-    ],
-    [
-      `vllm_vitals_${stem}_window_observations{target="vllm",model_name="llama",window="5m"}`,
-      count,
-    ],
-  ].map(([name = '', value = '']) => [name, `${value}+0x120`] as const)
+/** Evidence of `alert` about `who`, as the daemon publishes it. */
+function evidence(
+  alert: string,
+  who: Readonly<Record<string, string>>,
+  numbers: Readonly<Record<string, number>>,
+): AlertCase['series'] {
+  const own = Object.entries({ alertname: alert, ...who })
+    .map(([name, value]) => `${name}="${value}",`)
+    .join('')
+  return Object.entries(numbers).map(([name, value]) => [
+    `vllm_vitals_alert_evidence{${own}evidence="${name}"}`,
+    `${value}+0x120`,
+  ])
+}
+
+/** What another alert or another target rests on, which is never to be shown. */
+const others = [
+  ...evidence('VllmOther', target, { seconds_without_progress: 77, over_ratio: 0.77 }),
+  ...evidence('VllmEngineStalled', { target: 'other' }, { seconds_without_progress: 88 }),
+]
 
 /** One for each alert of the daemon, in the order of the contract. */
 export const alertCases: readonly AlertCase[] = [
@@ -45,23 +54,23 @@ export const alertCases: readonly AlertCase[] = [
     alert: 'VllmEngineStalled',
     severity: 'critical',
     labels: target,
-    // Two models of one server: 3 + 1 and 20 + 5.
     series: [
-      ['vllm_vitals_requests_running{target="vllm",model_name="llama"}', '3+0x120'],
-      ['vllm_vitals_requests_running{target="vllm",model_name="qwen"}', '1+0x120'],
-      ['vllm_vitals_requests_waiting{target="vllm",model_name="llama"}', '20+0x120'],
-      ['vllm_vitals_requests_waiting{target="vllm",model_name="qwen"}', '5+0x120'],
-      ['vllm_vitals_requests_waiting{target="other",model_name="llama"}', '70+0x120'],
+      ...others,
+      ...evidence('VllmEngineStalled', target, {
+        seconds_without_progress: 52.4,
+        requests_running: 4,
+        requests_waiting: 25,
+      }),
     ],
     summary:
-      'vLLM vllm on gpu-1:19400 hangs: 4 requests running and 25 waiting, and nothing progresses',
-    bare: 'vLLM vllm on gpu-1:19400 hangs: ? requests running and ? waiting, and nothing progresses',
+      'vLLM vllm on gpu-1:19400 hangs: no progress for 52 s with 4 requests running and 25 waiting',
+    bare: 'vLLM vllm on gpu-1:19400 hangs: no progress for ? s',
   },
   {
     alert: 'VllmLatencyP99High',
     severity: 'critical',
     labels: model,
-    series: shares('e2e_latency', '0.029', '412'),
+    series: evidence('VllmLatencyP99High', model, { over_ratio: 0.029, observations: 412 }),
     summary:
       '2.9% of 412 requests took longer than 10 s in 5 m on llama (vllm on gpu-1:19400), allowed are 1 %',
     bare: '? of ? requests took longer than 10 s in 5 m on llama (vllm on gpu-1:19400), allowed are 1 %',
@@ -70,56 +79,62 @@ export const alertCases: readonly AlertCase[] = [
     alert: 'VllmTtftP99High',
     severity: 'warning',
     labels: model,
-    series: shares('ttft', '0.5', '40'),
+    series: evidence('VllmTtftP99High', model, {
+      over_ratio: 0.5,
+      observations: 40,
+      still_inside: 12,
+    }),
     summary:
-      '50% of 40 requests waited longer than 2 s for their first token in 5 m on llama (vllm on gpu-1:19400), allowed are 1 %',
+      '50% of 40 requests, 12 of them still inside, waited longer than 2 s for their first token in 5 m on llama (vllm on gpu-1:19400), allowed are 1 %',
     bare: '? of ? requests waited longer than 2 s for their first token in 5 m on llama (vllm on gpu-1:19400), allowed are 1 %',
   },
   {
     alert: 'VllmQueueWaitHigh',
     severity: 'warning',
     labels: model,
-    series: [
-      ...shares('queue_time', '0.25', '80'),
-      ['vllm_vitals_requests_waiting{target="vllm",model_name="llama"}', '33+0x120'],
-    ],
+    series: evidence('VllmQueueWaitHigh', model, { over_ratio: 0.25, observations: 80 }),
     summary:
-      '25% of 80 requests waited longer than 5 s in 5 m on llama (vllm on gpu-1:19400), allowed are 5 %; 33 wait now',
-    bare: '? of ? requests waited longer than 5 s in 5 m on llama (vllm on gpu-1:19400), allowed are 5 %; ? wait now',
+      '25% of 80 requests waited longer than 5 s in 5 m on llama (vllm on gpu-1:19400), allowed are 5 %',
+    bare: '? of ? requests waited longer than 5 s in 5 m on llama (vllm on gpu-1:19400), allowed are 5 %',
+  },
+  {
+    // Few have been served, and one that waits has waited for too long.
+    alert: 'VllmQueueWaitHigh',
+    severity: 'warning',
+    labels: model,
+    series: evidence('VllmQueueWaitHigh', model, { oldest_wait_seconds: 41.2 }),
+    summary:
+      'a request to llama (vllm on gpu-1:19400) has waited for 41 s already, allowed are 5 s',
+    bare: '? of ? requests waited longer than 5 s in 5 m on llama (vllm on gpu-1:19400), allowed are 5 %',
   },
   {
     alert: 'VllmErrorRatioHigh',
     severity: 'critical',
     labels: target,
-    series: [['vllm_vitals_error_ratio{target="vllm",window="5m"}', '0.034+0x120']],
-    summary: '3.4% of the requests to vLLM vllm on gpu-1:19400 failed in 5 m, allowed are 1 %',
-    bare: '? of the requests to vLLM vllm on gpu-1:19400 failed in 5 m, allowed are 1 %',
+    series: evidence('VllmErrorRatioHigh', target, { error_ratio: 0.034, requests: 500 }),
+    summary: '3.4% of 500 requests to vLLM vllm on gpu-1:19400 failed in 5 m, allowed are 1 %',
+    bare: '? of ? requests to vLLM vllm on gpu-1:19400 failed in 5 m, allowed are 1 %',
   },
   {
     alert: 'VllmThroughputLow',
     severity: 'warning',
     labels: target,
-    series: [
-      [
-        'vllm_vitals_generation_tokens_per_second{target="vllm",model_name="llama",window="1m"}',
-        '31.6+0x120',
-      ],
-    ],
+    series: evidence('VllmThroughputLow', target, {
+      generation_tokens_per_second: 31.6,
+      requests_pending: 9,
+    }),
     summary:
-      'vLLM vllm on gpu-1:19400 generates 32 tokens/s while work is pending, expected are 200 at least',
-    bare: 'vLLM vllm on gpu-1:19400 generates ? tokens/s while work is pending, expected are 200 at least',
+      'vLLM vllm on gpu-1:19400 generates 32 tokens/s with 9 requests pending, expected are 200 at least',
+    bare: 'vLLM vllm on gpu-1:19400 generates ? tokens/s with ? requests pending, expected are 200 at least',
   },
   {
     alert: 'VllmKvCachePressure',
     severity: 'warning',
     labels: model,
-    series: [
-      ['vllm_vitals_kv_cache_usage_ratio{target="vllm",model_name="llama"}', '0.98+0x120'],
-      [
-        'vllm_vitals_preemptions_per_second{target="vllm",model_name="llama",window="1m"}',
-        '1.25+0x120',
-      ],
-    ],
+    series: evidence('VllmKvCachePressure', model, {
+      kv_cache_usage_ratio: 0.98,
+      preemptions_per_second: 1.25,
+    }),
     summary: 'the KV cache of llama (vllm on gpu-1:19400) is 98% full and evicts 1.25 requests/s',
     bare: 'the KV cache of llama (vllm on gpu-1:19400) is ? full and evicts ? requests/s',
   },
@@ -127,37 +142,36 @@ export const alertCases: readonly AlertCase[] = [
     alert: 'VllmGpuUtilizationHigh',
     severity: 'warning',
     labels: card,
-    series: [],
-    summary: 'GPU GPU-7 on gpu-1:19400 is above 95 % all the time while requests wait',
-    bare: 'GPU GPU-7 on gpu-1:19400 is above 95 % all the time while requests wait',
+    series: evidence('VllmGpuUtilizationHigh', card, { requests_waiting: 14 }),
+    summary: 'GPU GPU-7 on gpu-1:19400 is above 95 % all the time while 14 requests wait',
+    bare: 'GPU GPU-7 on gpu-1:19400 is above 95 % all the time while ? requests wait',
   },
   {
     alert: 'VllmGpuMemoryHigh',
     severity: 'warning',
     labels: card,
-    // 78, 80 and 72 times 2³⁰.
+    // 78 and 72 times 2³⁰; 78 of 80.
     series: [
-      ['vllm_vitals_gpu_memory_used_bytes{gpu="0",uuid="GPU-7"}', '83751862272+0x120'],
-      ['vllm_vitals_gpu_memory_total_bytes{gpu="0",uuid="GPU-7"}', '85899345920+0x120'],
+      ...evidence('VllmGpuMemoryHigh', card, {
+        gpu_memory_used_bytes: 83751862272,
+        gpu_memory_used_ratio: 0.975,
+      }),
       ['vllm_vitals_gpu_memory_planned_bytes{gpu="0",uuid="GPU-7"}', '77309411328+0x120'],
     ],
-    summary: '78GiB of 80GiB are used on GPU GPU-7 on gpu-1:19400, vLLM planned to take 72GiB',
-    bare: '?B of ?B are used on GPU GPU-7 on gpu-1:19400, vLLM planned to take ?B',
+    summary: '78GiB are used on GPU GPU-7 on gpu-1:19400, 97.5% of it; vLLM planned to take 72GiB',
+    bare: '?B are used on GPU GPU-7 on gpu-1:19400, ? of it; vLLM planned to take ?B',
   },
   {
     alert: 'VllmGpuMemoryLeak',
     severity: 'warning',
     labels: card,
-    // 2³⁰ ÷ 3600 bytes a second; 7,200 s are two hours.
-    series: [
-      [
-        'vllm_vitals_gpu_memory_growth_bytes_per_second{gpu="0",uuid="GPU-7",pid="71",process="python3"}',
-        '298261.6177777778+0x120',
-      ],
-      ['vllm_vitals_gpu_memory_seconds_to_full{gpu="0",uuid="GPU-7"}', '7200+0x120'],
-    ],
-    summary: 'memory grows by 1GiB an hour on GPU GPU-7 on gpu-1:19400, which is full in 2h 0m 0s',
-    bare: 'memory grows by ?B an hour on GPU GPU-7 on gpu-1:19400, which is full in ?',
+    // 2¹⁸ bytes a second; 7,200 s are two hours.
+    series: evidence('VllmGpuMemoryLeak', card, {
+      growth_bytes_per_second: 262144,
+      seconds_to_full: 7200,
+    }),
+    summary: 'memory grows by 256kiB/s on GPU GPU-7 on gpu-1:19400, which is full in 2h 0m 0s',
+    bare: 'memory grows by ?B/s on GPU GPU-7 on gpu-1:19400, which is full in ?',
   },
   {
     alert: 'VllmGpuLost',
@@ -191,10 +205,10 @@ export const alertCases: readonly AlertCase[] = [
         'vllm_vitals_gpu_throttle_active{gpu="0",uuid="GPU-7",reason="sw_thermal_slowdown"}',
         '0+0x120',
       ],
-      ['vllm_vitals_gpu_temperature_celsius{gpu="0",uuid="GPU-7"}', '91+0x120'],
+      ...evidence('VllmGpuThrottled', card, { gpu_temperature_celsius: 91 }),
     ],
-    summary: 'GPU GPU-7 on gpu-1:19400 is throttled (hw_slowdown, hw_thermal_slowdown) at 91 °C',
-    bare: 'GPU GPU-7 on gpu-1:19400 is throttled (?) at ? °C',
+    summary: 'GPU GPU-7 on gpu-1:19400 is slowed down (hw_slowdown, hw_thermal_slowdown) at 91 °C',
+    bare: 'GPU GPU-7 on gpu-1:19400 is slowed down (?)',
   },
   {
     alert: 'VllmNoGpu',
