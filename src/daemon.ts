@@ -1,8 +1,10 @@
+import { hostname } from 'node:os'
 import type { Clock } from './clock.ts'
 import type { Config } from './config/schema.ts'
 import { evaluate, type Subscription } from './evaluate.ts'
 import type { Log } from './log.ts'
 import { type Doubt, Prober } from './prober.ts'
+import { Pusher } from './push/pusher.ts'
 import { type Alert, alertKey, configure } from './rules/alert.ts'
 import { builtinRules } from './rules/builtin.ts'
 import type { Rule } from './rules/rule.ts'
@@ -64,6 +66,7 @@ export class Daemon {
   readonly #watches = new Map<string, Watch>()
   readonly #gpuMemories = new GpuMemories()
   readonly #prober: Prober
+  readonly #pusher: Pusher
   readonly #stop = new AbortController()
   #config: Config
   #judgement: Judgement
@@ -93,6 +96,12 @@ export class Daemon {
         this.#windows.recordProbe(result)
         this.#wake()
       },
+      fail: (error) => this.#fail(error),
+    })
+    this.#pusher = new Pusher({
+      clock: options.clock,
+      log: options.log,
+      random: Math.random,
       fail: (error) => this.#fail(error),
     })
     this.#evaluatedMs = options.clock.monotonicMs()
@@ -126,9 +135,10 @@ export class Daemon {
       alive: () => this.alive(),
       stopping: () => this.#stop.signal.aborted,
       lastReloadSuccessful: () => this.#reloaded,
+      ownMeasured: () => this.#pusher.measured(),
     })
     this.#watchAll()
-    await this.#prober.configure(config)
+    await Promise.all([this.#prober.configure(config), this.#configurePush(config)])
     this.#evaluating = this.#evaluateForEver().catch((error: unknown) => this.#fail(error))
   }
 
@@ -161,7 +171,11 @@ export class Daemon {
       this.#watches.delete(name)
       if (now?.origin !== watch.origin) this.#windows.forget(name)
     }
-    await Promise.all([...stopped.map((watch) => watch.end()), this.#prober.configure(config)])
+    await Promise.all([
+      ...stopped.map((watch) => watch.end()),
+      this.#prober.configure(config),
+      this.#configurePush(config),
+    ])
     this.#watchAll()
     this.#reloaded = true
     this.#wake()
@@ -179,7 +193,7 @@ export class Daemon {
     this.#stop.abort()
     this.#nap.abort()
     const ends = [...this.#watches.values()].map((watch) => watch.end())
-    await Promise.all([...ends, this.#prober.stop()])
+    await Promise.all([...ends, this.#prober.stop(), this.#pusher.stop()])
     await this.#evaluating
     await this.#server?.close()
   }
@@ -205,6 +219,11 @@ export class Daemon {
       this.#watches.set(name, watch)
       watch.done.catch((error: unknown) => this.#fail(error))
     }
+  }
+
+  #configurePush({ alertmanager, links }: Config): Promise<void> {
+    const host = { name: hostname(), urls: this.urls }
+    return this.#pusher.configure({ alertmanager, links, host })
   }
 
   #wanted(config: Config): ReturnType<typeof watchesOf> {
@@ -250,6 +269,7 @@ export class Daemon {
     logTransitions(this.#log, before?.alerts ?? [], this.#snapshot.alerts)
     logThresholds(this.#log, before?.targets ?? [], this.#snapshot.targets)
     this.#prober.follow(doubtIn(this.#snapshot))
+    this.#pusher.follow(this.#snapshot)
   }
 
   #subscription(name: string): Subscription {

@@ -6,6 +6,7 @@ import { parse } from 'yaml'
 import { configSchema } from '../src/config/schema.ts'
 import { scenarioNames } from '../src/demo/scenarios.ts'
 import { pains } from '../src/finding.ts'
+import { pushMeasured } from '../src/push/pusher.ts'
 import { builtinRules } from '../src/rules/builtin.ts'
 import { compare } from '../src/rules/shares.ts'
 import { spanText } from '../src/rules/words.ts'
@@ -82,7 +83,12 @@ describe('the README', () => {
 
 describe('the documentation', () => {
   it('names only metrics that can be published', async () => {
-    const page = new MetricsPage({ about, lastReloadSuccessful: () => true })
+    const tally = { sent: 1, failed: 0, dropped: 0, queueLength: 0, lastSuccessMs: 1 }
+    const page = new MetricsPage({
+      about,
+      lastReloadSuccessful: () => true,
+      ownMeasured: () => pushMeasured([{ url: 'http://alertmanager:9093', tally }]),
+    })
     const [offer] = metricsOffers
     const body = (await page.render(fullSnapshot(), offer)).toString()
     const published = new Set([...body.matchAll(/^(\w+)[{ ]/gm)].map(([, name]) => name))

@@ -65,7 +65,7 @@ const table: Readonly<Record<string, Unit>> = {
   'notify.ts': { kind: 'edge', units: leaves, packages: [], node: 'every' },
   config: {
     kind: 'edge',
-    units: ['sources', 'rules', 'web', ...leaves],
+    units: ['sources', 'rules', 'web', 'push', ...leaves],
     packages: ['zod', 'yaml', 'commander'],
     node: ['fs', 'fs/promises', 'path', 'url', 'process'],
   },
@@ -80,6 +80,12 @@ const table: Readonly<Record<string, Unit>> = {
     units: ['exposition', 'dialects', ...leaves],
     packages: ['undici', 'node-nvidia-smi', 'zod'],
     node: 'every',
+  },
+  push: {
+    kind: 'edge',
+    units: ['sources', 'snapshot.ts', 'signals', 'rules', 'log.ts', ...leaves],
+    packages: ['zod'],
+    node: ['net'],
   },
   demo: { kind: 'edge', units: leaves, packages: [], node: 'every' },
   web: {

@@ -1,7 +1,8 @@
 import { stringify } from 'yaml'
 import { unreachable } from '../errors.ts'
+import type { AlertmanagerConfig } from '../push/settings.ts'
 import { type AlertSettings, alertNames } from '../rules/settings.ts'
-import type { TargetConfig } from '../sources/settings.ts'
+import type { TargetAuth, TargetConfig } from '../sources/settings.ts'
 import { formatDuration, formatSize } from '../units.ts'
 import type { Config, ConfigFile } from './schema.ts'
 
@@ -10,10 +11,15 @@ type Whole<T> = { readonly [Key in keyof T]-?: Exclude<T[Key], undefined> }
 
 type Sections = Whole<ConfigFile>
 
+/** Of two kinds of credentials at most one is given. */
+type AuthKey = 'bearer_token_file' | 'basic_auth'
+
 type WholeFile = {
   readonly [Key in keyof Sections]: Key extends 'targets' | 'windows' | 'quantiles' | 'alerts'
     ? Sections[Key]
-    : Whole<Sections[Key]>
+    : Key extends 'alertmanager'
+      ? Whole<Omit<Sections[Key], AuthKey>> & Pick<Sections[Key], AuthKey & keyof Sections[Key]>
+      : Whole<Sections[Key]>
 }
 
 /** Returns `config` as YAML in the spelling of the file, every key shown; read again, it is the same. */
@@ -69,23 +75,35 @@ function toFile(config: Config): WholeFile {
       period: formatDuration(slo.periodMs),
     },
     links: { ...config.links },
+    alertmanager: toAlertmanager(config.alertmanager),
     web: { listen: web.listen.map(({ text }) => text), enable_lifecycle: web.enableLifecycle },
     log: { level: log.level, format: log.format },
   }
 }
 
 function toTarget({ name, url, auth }: TargetConfig): NonNullable<ConfigFile['targets']>[number] {
+  return { name, url, ...toAuth(auth) }
+}
+
+function toAlertmanager(config: AlertmanagerConfig): WholeFile['alertmanager'] {
+  return {
+    urls: [...config.urls],
+    instance: config.instance,
+    timeout: formatDuration(config.timeoutMs),
+    resend: formatDuration(config.resendMs),
+    labels: { ...config.labels },
+    ...toAuth(config.auth),
+  }
+}
+
+function toAuth(auth: TargetAuth): Pick<Sections['alertmanager'], AuthKey> {
   switch (auth.kind) {
     case 'none':
-      return { name, url }
+      return {}
     case 'bearer':
-      return { name, url, bearer_token_file: auth.tokenFile }
+      return { bearer_token_file: auth.tokenFile }
     case 'basic':
-      return {
-        name,
-        url,
-        basic_auth: { username: auth.username, password_file: auth.passwordFile },
-      }
+      return { basic_auth: { username: auth.username, password_file: auth.passwordFile } }
     default:
       return unreachable(auth)
   }

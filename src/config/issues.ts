@@ -35,6 +35,7 @@ export function expectation(issue: z.core.$ZodRawIssue): string | undefined {
   if (issue.code !== 'invalid_type') return undefined
   switch (issue.expected) {
     case 'object':
+    case 'record':
       return 'expected a map'
     case 'array':
       return 'expected a list'

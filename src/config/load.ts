@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { ConfigError, shorten, unreachable } from '../errors.ts'
 import { readSecret } from '../sources/secret.ts'
-import { maxTargets, shortGpuIntervalMs, type TargetConfig } from '../sources/settings.ts'
+import { maxTargets, shortGpuIntervalMs, type TargetAuth } from '../sources/settings.ts'
 import { formatDuration } from '../units.ts'
 import { readEnvironment } from './environment.ts'
 import { fileProblem, readConfigFile } from './file.ts'
@@ -59,7 +59,12 @@ export async function loadConfig(options: LoadOptions): Promise<Loaded> {
   const secrets = await checkSecrets(tree, folder, refused)
   issues.push(...secrets.issues)
   if (!parsed.success || issues.length > 0) throw new ConfigError(limited(issues))
-  const config = { ...parsed.data, targets: parsed.data.targets.map((t) => inFolder(t, folder)) }
+  const { targets, alertmanager } = parsed.data
+  const config = {
+    ...parsed.data,
+    targets: targets.map((target) => ({ ...target, auth: inFolder(target.auth, folder) })),
+    alertmanager: { ...alertmanager, auth: inFolder(alertmanager.auth, folder) },
+  }
   return {
     config,
     warnings: [
@@ -82,15 +87,14 @@ function withValue(tree: unknown, path: readonly string[], value: unknown): unkn
   return { ...tree, [key]: withValue(child, rest, value) }
 }
 
-function inFolder(target: TargetConfig, folder: string): TargetConfig {
-  const { auth } = target
+function inFolder(auth: TargetAuth, folder: string): TargetAuth {
   switch (auth.kind) {
     case 'none':
-      return target
+      return auth
     case 'bearer':
-      return { ...target, auth: { ...auth, tokenFile: resolve(folder, auth.tokenFile) } }
+      return { ...auth, tokenFile: resolve(folder, auth.tokenFile) }
     case 'basic':
-      return { ...target, auth: { ...auth, passwordFile: resolve(folder, auth.passwordFile) } }
+      return { ...auth, passwordFile: resolve(folder, auth.passwordFile) }
     default:
       return unreachable(auth)
   }
@@ -133,24 +137,33 @@ async function checkSecrets(
 
 function secretPaths(tree: unknown): readonly (readonly (string | number)[])[] {
   const targets = valueAt(tree, ['targets'])
-  if (!Array.isArray(targets)) return []
-  return targets.slice(0, maxTargets).flatMap((_, index) => [
-    ['targets', index, 'bearer_token_file'],
-    ['targets', index, 'basic_auth', 'password_file'],
+  const count = Array.isArray(targets) ? Math.min(targets.length, maxTargets) : 0
+  const asked = Array.from({ length: count }, (_, index) => ['targets', index])
+  return [...asked, ['alertmanager']].flatMap((path) => [
+    [...path, 'bearer_token_file'],
+    [...path, 'basic_auth', 'password_file'],
   ])
 }
 
 /** Paths that people know of vLLM, and that are appended or not meant. */
 const knownPath = /\/(?:metrics|health|version|v1)$/
 
-function urlWarnings({ targets }: Config): readonly string[] {
-  return targets.flatMap(({ url }, index) => {
-    const [path] = knownPath.exec(url) ?? []
-    if (path === undefined) return []
-    return [
-      `targets[${index}].url: expected the base URL, to which /metrics is appended, found one that ends in ${path}`,
-    ]
-  })
+/** The same of Alertmanager. */
+const knownPushPath = /\/(?:alerts|api(?:\/v\d)?(?:\/alerts)?)$/
+
+function urlWarnings({ targets, alertmanager }: Config): readonly string[] {
+  const warning = (key: string, appended: string, [path]: readonly string[] = []) =>
+    path === undefined
+      ? []
+      : `${key}: expected the base URL, to which ${appended} is appended, found one that ends in ${path}`
+  return [
+    ...targets.flatMap(({ url }, index) =>
+      warning(`targets[${index}].url`, '/metrics', knownPath.exec(url) ?? []),
+    ),
+    ...alertmanager.urls.flatMap((url, index) =>
+      warning(`alertmanager.urls[${index}]`, '/api/v2/alerts', knownPushPath.exec(url) ?? []),
+    ),
+  ]
 }
 
 function paceWarnings({ gpu }: Config): readonly string[] {

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { type AlertmanagerConfig, alertmanagerSchema } from '../push/settings.ts'
 import { type LinksConfig, linksSchema } from '../rules/links.ts'
 import { type SloConfig, sloSchema } from '../rules/objectives.ts'
 import {
@@ -43,6 +44,7 @@ export interface Config {
   readonly probe: ProbeConfig
   readonly slo: SloConfig
   readonly links: LinksConfig
+  readonly alertmanager: AlertmanagerConfig
   readonly web: WebConfig
   readonly log: LogConfig
 }
@@ -106,6 +108,9 @@ export const configSchema = z
       .prefault({})
       .describe('The promise to users by which generated rules measure an error budget.'),
     links: linksSchema.prefault({}).describe('Where the links in alerts lead.'),
+    alertmanager: alertmanagerSchema
+      .prefault({})
+      .describe('Which Alertmanagers the daemon pushes its alerts to, where no Prometheus does.'),
     web: webSchema.prefault({}).describe('What is served, and where.'),
     log: logSchema.prefault({}).describe('How the daemon speaks of itself.'),
   })
@@ -124,6 +129,7 @@ export const configSchema = z
       probe: file.probe,
       slo: file.slo,
       links: file.links,
+      alertmanager: file.alertmanager,
       web: file.web,
       log: file.log,
     }),

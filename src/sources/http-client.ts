@@ -44,6 +44,8 @@ export interface HttpAnswer {
   readonly contentType: string | undefined
   /** Where a redirect leads, without query and user. */
   readonly location: string | undefined
+  /** When the server wants to be asked again, as it said it. */
+  readonly retryAfter: string | undefined
   /** A view of the receive buffer; empty where the body was not wanted. */
   readonly body: Uint8Array
 }
@@ -188,6 +190,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       status,
       contentType: one(headers['content-type']),
       location: withoutSecrets(one(headers['location']), this.#url),
+      retryAfter: one(headers['retry-after']),
     }
     if (!this.#wanted()) return
     const encoding = one(headers['content-encoding'])?.trim().toLowerCase() ?? 'identity'

@@ -63,14 +63,63 @@ export function literalSchema(what: string) {
   )
 }
 
-const urlSchema = literalSchema('a URL such as http://127.0.0.1:8000').transform(
-  (text, context) => {
-    const found = normalUrl(text)
+/** The schema of a base URL, http or https; its output is in normal form, without a trailing slash. */
+export function baseUrlSchema(example: string) {
+  return literalSchema(`a URL such as ${example}`).transform((text, context) => {
+    const found = normalUrl(text, example)
     if (found.kind === 'url') return found.url
     context.addIssue(found.expected)
     return z.NEVER
-  },
-)
+  })
+}
+
+/** The keys by which a server is asked with credentials, wherever one is configured. */
+export const authFields = {
+  bearer_token_file: literalSchema('the path of a file')
+    .prefault('')
+    .describe('Path of a file whose content is sent as bearer token; empty: none is sent.'),
+  basic_auth: z
+    .strictObject({
+      username: literalSchema('a user name')
+        .min(1, { error: 'expected a user name' })
+        // What stands behind a colon is a password in the wrong place, and is not shown.
+        .refine((name) => !name.includes(':'), {
+          error: 'expected a user name without a colon',
+          params: { found: 'one with a colon' },
+        })
+        .describe('User name for basic authentication, without a colon.'),
+      password_file: literalSchema('the path of a file')
+        .min(1, { error: 'expected the path of a file' })
+        .describe('Path of a file that holds the password for basic authentication.'),
+    })
+    .optional()
+    .describe('Basic authentication; not together with bearer_token_file.'),
+}
+
+/** `authFields` as they were read. */
+export interface AuthKeys {
+  readonly bearer_token_file: string
+  readonly basic_auth?: { readonly username: string; readonly password_file: string } | undefined
+}
+
+/** Refuses credentials of two kinds for one server. */
+export const oneAuth = {
+  error: 'expected either bearer_token_file or basic_auth',
+  path: ['basic_auth'],
+}
+
+export function isOneAuth({ bearer_token_file, basic_auth }: AuthKeys): boolean {
+  return bearer_token_file === '' || basic_auth === undefined
+}
+
+export function authOf({ bearer_token_file, basic_auth }: AuthKeys): TargetAuth {
+  if (basic_auth !== undefined) {
+    const { username, password_file: passwordFile } = basic_auth
+    return { kind: 'basic', username, passwordFile }
+  }
+  if (bearer_token_file === '') return { kind: 'none' }
+  return { kind: 'bearer', tokenFile: bearer_token_file }
+}
 
 const targetFields = z
   .strictObject({
@@ -81,48 +130,14 @@ const targetFields = z
         error: `expected a name other than ${gpuTargetName}, which is the GPU source`,
       })
       .describe('Value of the label `target`; unique, 1 to 63 of the characters A-Z a-z 0-9 _ . -'),
-    url: urlSchema.describe(
+    url: baseUrlSchema('http://127.0.0.1:8000').describe(
       'Base URL of the server, http or https; /metrics, /health and /version are below it.',
     ),
-    bearer_token_file: literalSchema('the path of a file')
-      .prefault('')
-      .describe('Path of a file whose content is sent as bearer token; empty: none is sent.'),
-    basic_auth: z
-      .strictObject({
-        username: literalSchema('a user name')
-          .min(1, { error: 'expected a user name' })
-          // What stands behind a colon is a password in the wrong place, and is not shown.
-          .refine((name) => !name.includes(':'), {
-            error: 'expected a user name without a colon',
-            params: { found: 'one with a colon' },
-          })
-          .describe('User name for basic authentication, without a colon.'),
-        password_file: literalSchema('the path of a file')
-          .min(1, { error: 'expected the path of a file' })
-          .describe('Path of a file that holds the password for basic authentication.'),
-      })
-      .optional()
-      .describe('Basic authentication; not together with bearer_token_file.'),
+    ...authFields,
   })
-  .refine((target) => target.bearer_token_file === '' || target.basic_auth === undefined, {
-    error: 'expected either bearer_token_file or basic_auth',
-    path: ['basic_auth'],
-  })
+  .refine(isOneAuth, oneAuth)
   .transform(
-    (target): TargetConfig => ({
-      name: target.name,
-      url: target.url,
-      auth:
-        target.basic_auth !== undefined
-          ? {
-              kind: 'basic',
-              username: target.basic_auth.username,
-              passwordFile: target.basic_auth.password_file,
-            }
-          : target.bearer_token_file === ''
-            ? { kind: 'none' }
-            : { kind: 'bearer', tokenFile: target.bearer_token_file },
-    }),
+    (target): TargetConfig => ({ name: target.name, url: target.url, auth: authOf(target) }),
   )
 
 export const targetsSchema = z
@@ -234,6 +249,7 @@ export function targetFromText(text: string): { name: string; url: string; named
 
 function normalUrl(
   text: string,
+  example: string,
 ): { readonly kind: 'url'; readonly url: string } | { kind: 'refused'; expected: string } {
   const refuse = (expected: string) => ({ kind: 'refused', expected }) as const
   // The WHATWG parser forgives `http:host` and `http:\\host`; people who wrote that meant something else.
@@ -252,7 +268,7 @@ function normalUrl(
   try {
     url = new URL(text)
   } catch {
-    return refuse('expected a URL such as http://127.0.0.1:8000')
+    return refuse(`expected a URL such as ${example}`)
   }
   if (/^[^/]+\/\/[^/?#]*@/.test(text)) {
     return refuse('expected a URL without user and password, which belong in basic_auth')

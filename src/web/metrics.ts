@@ -35,6 +35,8 @@ export interface About {
 export interface MetricsOptions {
   readonly about: About
   readonly lastReloadSuccessful: () => boolean
+  /** What parts beside the evaluation measure of themselves. */
+  readonly ownMeasured?: (() => readonly Measured[]) | undefined
 }
 
 interface Sample {
@@ -96,6 +98,7 @@ async function collect(
   options: MetricsOptions,
 ): Promise<readonly Exposed[]> {
   const families = snapshot === undefined ? [] : exposedFamilies(snapshot.measured)
+  families.push(...exposedFamilies(options.ownMeasured?.() ?? []))
   const { version, revision, nodeVersion } = options.about
   families.push(
     {

@@ -16,14 +16,13 @@ import {
   unknownBody,
 } from './health.ts'
 import { landingHeaders, landingPage } from './landing.ts'
-import { type About, MetricsPage, metricsOffers } from './metrics.ts'
+import { type MetricsOptions, MetricsPage, metricsOffers } from './metrics.ts'
 import { statusBody, unknownStatusBody } from './status.ts'
 
 /** What the endpoints ask of the daemon. All of it answers at once from memory, but for `reload`. */
-export interface RouteOptions {
+export interface RouteOptions extends MetricsOptions {
   readonly log: FastifyBaseLogger
   readonly clock: Clock
-  readonly about: About
   readonly enableLifecycle: boolean
   /** The latest evaluation; `undefined` before the first. */
   readonly snapshot: () => Snapshot | undefined
@@ -32,7 +31,6 @@ export interface RouteOptions {
   readonly stopping: () => boolean
   /** Reads the configuration again; rejects, with what was wrong, when it stays as it was. */
   readonly reload: () => Promise<void>
-  readonly lastReloadSuccessful: () => boolean
 }
 
 const json = 'application/json; charset=utf-8'

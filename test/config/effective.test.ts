@@ -134,6 +134,20 @@ const anyFile: fc.Arbitrary<ConfigFile> = fc.record(
       runbooks: fc.constantFrom('', 'https://h.example/runbooks', 'http://h.example/'),
       grafana: fc.constantFrom('', 'http://grafana.example:3000', 'https://h.example/grafana/'),
     }),
+    alertmanager: fc
+      .tuple(
+        fc.record({
+          urls: fc.uniqueArray(
+            fc.constantFrom('http://a:9093', 'https://b.example/am', 'http://c'),
+          ),
+          instance: fc.constantFrom('', 'gpu-host-1:19400', '[::1]:1', 'h.example'),
+          timeout: duration(100, 60_000),
+          resend: duration(60_000, 3_600_000),
+          labels: fc.dictionary(fc.stringMatching(/^x_[a-z0-9_]{0,9}$/), text, { maxKeys: 4 }),
+        }),
+        auth,
+      )
+      .map(([how, credentials]) => ({ ...how, ...credentials })),
     web: fc.record({
       listen: fc.uniqueArray(fc.constantFrom(':1', '[::1]:2', 'h.example:3', '127.0.0.1:4'), {
         minLength: 1,
@@ -211,6 +225,12 @@ slo:
 links:
   runbooks: ""
   grafana: ""
+alertmanager:
+  urls: []
+  instance: ""
+  timeout: 5s
+  resend: 1m
+  labels: {}
 web:
   listen:
     - 0.0.0.0:19400

@@ -15,7 +15,7 @@ const table = (rows: readonly Row[]) => {
 }
 
 const sections =
-  'targets, scrape, windows, quantiles, gpu, thresholds, alerts, probe, slo, links, web, log'
+  'targets, scrape, windows, quantiles, gpu, thresholds, alerts, probe, slo, links, alertmanager, web, log'
 const unknown = (path: string, key: string, known = sections) =>
   `${path}: expected one of the keys ${known}, found "${key}"`
 const near = (path: string, key: string, close: string) =>
@@ -77,9 +77,9 @@ describe('a key that is not known', () => {
     ],
     [
       'is refused if a later version will know it',
-      'alertmanager: {urls: []}\ncomparisons: []\nstate_dir: ""\n' +
+      'comparisons: []\nstate_dir: ""\n' +
         'web: {config_file: ""}\ntargets: [{name: a, url: "http://h", tls: {}}]',
-      ...['alertmanager', 'comparisons', 'state_dir'].map((key) => unknown(key, key)),
+      ...['comparisons', 'state_dir'].map((key) => unknown(key, key)),
       unknown('web.config_file', 'config_file', 'listen, enable_lifecycle'),
       unknown('targets[0].tls', 'tls', targetKeys),
     ],

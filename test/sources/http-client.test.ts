@@ -317,7 +317,13 @@ describe('HttpClient with an answer other than 200', () => {
       assert.throws(
         () =>
           expectOk(
-            { status, contentType: undefined, location: undefined, body: new Uint8Array(0) },
+            {
+              status,
+              contentType: undefined,
+              location: undefined,
+              retryAfter: undefined,
+              body: new Uint8Array(0),
+            },
             'u',
           ),
         { code: 'status', status },

@@ -261,6 +261,15 @@ describe('what the daemon says of itself at /metrics', () => {
     }
   })
 
+  it('holds what parts beside the evaluation measure of themselves', async () => {
+    const own = measuredOf({ name: 'alertmanager_queue_length', value: 3 })
+    const page = pageOf({ ownMeasured: () => [own] })
+    for (const snapshot of [undefined, snapshotOf()]) {
+      const body = (await page.render(snapshot, text)).toString()
+      assert.match(body, /^vllm_vitals_alertmanager_queue_length 3$/m)
+    }
+  })
+
   it('writes the edges of the collector of garbage as floats, too', async () => {
     const page = pageOf()
     await page.render(snapshotOf({ sequence: 1 }), text)
