@@ -5,7 +5,7 @@ import type { Log } from '../log.ts'
 import { authorizationHeaders } from '../sources/authorization.ts'
 import { HttpClient } from '../sources/http-client.ts'
 import { judgeAnswer, type Outcome, retryWaitMs } from './answer.ts'
-import { Ledger, type Owed } from './ledger.ts'
+import { Ledger, type Now, type Owed } from './ledger.ts'
 import { bodyOf, type Notice } from './notice.ts'
 import type { AlertmanagerConfig } from './settings.ts'
 
@@ -103,8 +103,12 @@ export class Courier {
   }
 
   /** Takes in what rings; returns at once. */
-  follow(ringing: ReadonlyMap<string, Notice>, now: { atMs: number; wallMs: number }): void {
-    this.#dropped += this.#ledger.follow(ringing, now)
+  follow(
+    ringing: ReadonlyMap<string, Notice>,
+    { atMs, wallMs }: { readonly atMs: number; readonly wallMs: number },
+  ): void {
+    const { resendMs } = this.#settings
+    this.#dropped += this.#ledger.follow(ringing, { atMs, wallMs, resendMs })
     if (this.#ledger.length(this.#now()) > 0) this.#wake()
   }
 
@@ -132,7 +136,7 @@ export class Courier {
     return new HttpClient({ origin, connectTimeoutMs: this.#settings.timeoutMs, lookup })
   }
 
-  #now(): { readonly atMs: number; readonly resendMs: number } {
+  #now(): Now {
     return { atMs: this.#world.clock.monotonicMs(), resendMs: this.#settings.resendMs }
   }
 

@@ -1,10 +1,16 @@
-import type { Notice, Standing } from './notice.ts'
+import { expiresAfterResends, type Notice, type Standing } from './notice.ts'
 
 /** More alerts than these one Alertmanager is not told of at a time. */
 export const maxAlerts = 1_000
 
-/** An end that could not be told for so long is not told any more: the alert has expired at Alertmanager. */
+/** An end that could not be told for so long, and until the alert has expired at Alertmanager, is not told any more. */
 const keepResolvedMs = 900_000
+
+/** An instant, and how often what fires is told again. */
+export interface Now {
+  readonly atMs: number
+  readonly resendMs: number
+}
 
 /** Something that one Alertmanager is to be told. */
 export interface Owed {
@@ -41,10 +47,7 @@ export class Ledger {
    *
    * Returns how many notices are lost: alerts without room, and ends that could not be told in time.
    */
-  follow(
-    ringing: ReadonlyMap<string, Notice>,
-    now: { readonly atMs: number; readonly wallMs: number },
-  ): number {
+  follow(ringing: ReadonlyMap<string, Notice>, now: Now & { readonly wallMs: number }): number {
     let lost = 0
     for (const [key, entry] of this.#entries) {
       if (!ringing.has(key)) lost += this.#silence(key, entry, now)
@@ -66,14 +69,14 @@ export class Ledger {
   }
 
   /** How many notices are owed now. */
-  length(now: { readonly atMs: number; readonly resendMs: number }): number {
+  length(now: Now): number {
     let count = 0
     for (const entry of this.#entries.values()) if (isDue(entry, now)) count += 1
     return count
   }
 
   /** Returns up to `most` of what is owed, for a try that begins now. */
-  take(now: { readonly atMs: number; readonly resendMs: number }, most: number): readonly Owed[] {
+  take(now: Now, most: number): readonly Owed[] {
     const taken: Owed[] = []
     for (const [key, entry] of this.#entries) {
       if (taken.length >= most) break
@@ -98,7 +101,7 @@ export class Ledger {
   #silence(
     key: string,
     { notice, standing, tried }: Entry,
-    { atMs, wallMs }: { readonly atMs: number; readonly wallMs: number },
+    { atMs, wallMs, resendMs }: Now & { readonly wallMs: number },
   ): number {
     if (standing.kind === 'firing') {
       const ended = { kind: 'resolved', endedMs: atMs, endedWallMs: wallMs } as const
@@ -106,7 +109,8 @@ export class Ledger {
       else this.#entries.delete(key)
       return 0
     }
-    if (atMs - standing.endedMs < keepResolvedMs) return 0
+    const keepMs = Math.max(keepResolvedMs, expiresAfterResends * resendMs)
+    if (atMs - standing.endedMs < keepMs) return 0
     this.#entries.delete(key)
     return 1
   }
@@ -117,9 +121,6 @@ export class Ledger {
   }
 }
 
-function isDue(
-  { standing, settledMs }: Entry,
-  { atMs, resendMs }: { readonly atMs: number; readonly resendMs: number },
-): boolean {
+function isDue({ standing, settledMs }: Entry, { atMs, resendMs }: Now): boolean {
   return standing.kind === 'resolved' || settledMs === undefined || atMs - settledMs >= resendMs
 }

@@ -7,7 +7,7 @@ import type { Snapshot } from '../snapshot.ts'
 const job = 'vllm-vitals'
 
 /** An alert that is not renewed for so many resends ends by itself, as when the daemon is gone. */
-const expiresAfterResends = 4
+export const expiresAfterResends = 4
 
 /** What the daemon signs its alerts with. */
 export interface Signature {

@@ -4,8 +4,6 @@ import fc from 'fast-check'
 import { Ledger } from '../../src/push/ledger.ts'
 import type { Notice } from '../../src/push/notice.ts'
 
-const resendMs = 60_000
-
 const noticeOf = (key: string, summary = 'something'): Notice => ({
   key,
   labels: { alertname: key },
@@ -26,6 +24,7 @@ const ringing = (...notices: readonly (string | Notice)[]): ReadonlyMap<string, 
 class Told {
   readonly ledger: Ledger
   atMs = 0
+  resendMs = 60_000
 
   constructor(limit?: number) {
     this.ledger = new Ledger(limit)
@@ -34,12 +33,13 @@ class Told {
   /** Follows what rings at `seconds`; returns how many notices were lost. */
   at(seconds: number, ...notices: readonly (string | Notice)[]): number {
     this.atMs = seconds * 1_000
-    return this.ledger.follow(ringing(...notices), { atMs: this.atMs, wallMs: this.atMs + 1e12 })
+    const { atMs, resendMs } = this
+    return this.ledger.follow(ringing(...notices), { atMs, resendMs, wallMs: atMs + 1e12 })
   }
 
   /** What a try would tell now, as `alert state`. */
   try(most = 64) {
-    return this.ledger.take({ atMs: this.atMs, resendMs }, most)
+    return this.ledger.take(this, most)
   }
 
   /** What an accepted try tells now. */
@@ -50,7 +50,7 @@ class Told {
   }
 
   get length(): number {
-    return this.ledger.length({ atMs: this.atMs, resendMs })
+    return this.ledger.length(this)
   }
 }
 
@@ -174,6 +174,16 @@ describe('what is lost', () => {
     assert.equal(told.at(910), 1)
     assert.deepEqual(told.send(), [])
     assert.equal(told.at(911), 0)
+  })
+
+  it('is no end before the alert has expired by itself, four resends after it was told', () => {
+    const told = new Told()
+    told.resendMs = 600_000
+    told.at(0, 'a')
+    told.try()
+    told.at(10)
+    assert.equal(told.at(2_409), 0)
+    assert.equal(told.at(2_410), 1)
   })
 
   it('is an alert beyond the limit, counted once for as long as it rings', () => {
