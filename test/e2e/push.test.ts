@@ -5,7 +5,7 @@ import { loadConfig } from '../../src/config/load.ts'
 import { startDaemon } from '../../src/daemon.ts'
 import { createLogger } from '../../src/log.ts'
 import { closedPort } from '../fakes/local-server.ts'
-import { startReceiver, until } from '../push/receiver.ts'
+import { putAway, startReceiver, until } from '../push/receiver.ts'
 
 async function configOf(settings: Readonly<Record<string, unknown>>) {
   const flags = Object.entries(settings).map(([path, value]) => ({
@@ -61,7 +61,7 @@ describe('the whole daemon', () => {
       assert.ok(!after.includes(first.origin) && after.includes(second.origin))
     } finally {
       await daemon.stop()
-      await Promise.all([first.stop(), second.stop()])
+      await putAway()
     }
   })
 })

@@ -1,11 +1,24 @@
 import assert from 'node:assert/strict'
-import { describe, it } from 'node:test'
+import { afterEach, describe, it } from 'node:test'
 import { systemClock } from '../../src/clock.ts'
 import { Pusher } from '../../src/push/pusher.ts'
 import { closedPort } from '../fakes/local-server.ts'
 import { snapshotOf } from '../fakes/snapshots.ts'
 import { keepingLog } from '../web/serving.ts'
-import { a, at, b, Desk, firingAt, startReceiver, targetsOf, until } from './receiver.ts'
+import {
+  a,
+  afterwards,
+  at,
+  b,
+  Desk,
+  firingAt,
+  putAway,
+  startReceiver,
+  targetsOf,
+  until,
+} from './receiver.ts'
+
+afterEach(putAway)
 
 describe('another configuration', () => {
   it('leaves an Alertmanager that stays what it is owed, and tells a new one of all that fires', async () => {
@@ -28,8 +41,6 @@ describe('another configuration', () => {
     await until(() => desk.count(stays, 'sent') === 2)
     // The end of `a`, which a new queue would know nothing of, and `b`.
     assert.deepEqual(targetsOf(back)[0]?.toSorted(), ['a', 'b'])
-    await Promise.all([goes, comes, back].map((receiver) => receiver.stop()))
-    await Promise.all([desk.pusher.stop(), desk.clock.jump(1_000)])
     assert.deepEqual(desk.failures, [])
   })
 
@@ -77,6 +88,7 @@ describe('the end of the daemon', () => {
       random: () => 30,
       fail: (error) => failures.push(error),
     })
+    afterwards(() => pusher.stop())
     await pusher.configure({
       alertmanager: {
         urls: [hanging.origin, recovering.origin],
@@ -102,7 +114,6 @@ describe('the end of the daemon', () => {
     // Told of nothing any more.
     pusher.follow(snapshotOf({ alerts: [a, b] }))
     assert.deepEqual(pusher.measured(), [])
-    await Promise.all([hanging.stop(), recovering.stop()])
     assert.deepEqual(failures, [])
   })
 
@@ -112,6 +123,5 @@ describe('the end of the daemon', () => {
     await desk.configure(am.origin)
     await desk.pusher.stop()
     assert.equal(am.posts.length, 0)
-    await am.stop()
   })
 })

@@ -1,11 +1,24 @@
 import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, it } from 'node:test'
+import { afterEach, describe, it } from 'node:test'
 import { withFile } from '../config/with-file.ts'
 import { closedPort, rawServer } from '../fakes/local-server.ts'
 import { alertOf } from '../fakes/snapshots.ts'
-import { a, at, b, Desk, firingAt, startReceiver, targetsOf, until } from './receiver.ts'
+import {
+  a,
+  afterwards,
+  at,
+  b,
+  Desk,
+  firingAt,
+  putAway,
+  startReceiver,
+  targetsOf,
+  until,
+} from './receiver.ts'
+
+afterEach(putAway)
 
 describe('an Alertmanager that takes alerts', () => {
   it('is told of an alert once, again after a resend, and of its end once', async () => {
@@ -47,8 +60,6 @@ describe('an Alertmanager that takes alerts', () => {
         ['b', 'gpu-host-1:19400', 'vllm-vitals'],
       ],
     )
-    await am.stop()
-    await Promise.all([desk.pusher.stop(), desk.clock.jump(1_000)])
   })
 
   it('is told of a flood in requests of 64', async () => {
@@ -141,8 +152,6 @@ describe('an Alertmanager that is away', () => {
       // 500 + 1000 + 2000.
       tookMs: 3_500,
     })
-    await am.stop()
-    await Promise.all([desk.pusher.stop(), desk.clock.jump(1_000)])
     assert.deepEqual(desk.failures, [])
   })
 
@@ -166,6 +175,7 @@ describe('an Alertmanager that is away', () => {
       const timer = setInterval(() => socket.write('H'), 20)
       socket.on('close', () => clearInterval(timer))
     })
+    afterwards(dripping.stop)
     const desk = new Desk()
     const urls = [silent.origin, dripping.origin]
     await desk.configure(...urls, { timeoutMs: 150 })
@@ -173,8 +183,6 @@ describe('an Alertmanager that is away', () => {
     for (const url of urls) await until(() => desk.count(url, 'failed') === 1)
     const codes = desk.lines.map(({ fields }) => Object(fields).code)
     assert.ok(codes.includes('timeout'), codes.join())
-    await Promise.all([silent.stop(), dripping.stop()])
-    await Promise.all([desk.pusher.stop(), desk.clock.jump(1_000)])
   })
 
   it('has taken what it answered with 200, though its body never ends', async () => {
@@ -256,7 +264,6 @@ describe('an Alertmanager that answers with an error', () => {
         { auth: { kind: 'bearer', tokenFile } },
       )
     })
-    await elsewhere.stop()
   })
 
   it('makes one line of log for each change, however long it goes on', async () => {
@@ -306,7 +313,5 @@ describe('the limit of alerts', () => {
     desk.follow(a, b)
     assert.deepEqual(targetsOf(am), [['a']])
     assert.equal(desk.count(am.origin, 'dropped'), 1)
-    await am.stop()
-    await Promise.all([desk.pusher.stop(), desk.clock.jump(1_000)])
   })
 })

@@ -44,7 +44,21 @@ export async function startReceiver(
       answer(response, posts.length)
     })
   })
-  return { ...(await listen(server, port)), posts }
+  const running = await listen(server, port)
+  afterwards(running.stop)
+  return { ...running, posts }
+}
+
+const open: (() => Promise<unknown>)[] = []
+
+/** Has `close` called after the test that is running, however it ends. */
+export function afterwards(close: () => Promise<unknown>): void {
+  open.push(close)
+}
+
+/** Puts away whatever the last test has started. */
+export async function putAway(): Promise<void> {
+  await Promise.all(open.splice(0).map((close) => close()))
 }
 
 /** Waits in real time, 5 s at most, until `condition` holds. */
@@ -71,6 +85,12 @@ export class Desk {
       fail: (error) => this.failures.push(error),
       ...given,
     })
+    afterwards(() => this.stop())
+  }
+
+  /** Ends the pusher, and the time that it may take for that. */
+  async stop(): Promise<void> {
+    await Promise.all([this.pusher.stop(), this.clock.jump(1_000)])
   }
 
   async configure(...given: readonly (string | Partial<AlertmanagerConfig>)[]): Promise<void> {
@@ -130,7 +150,7 @@ export const targetsOf = ({ posts }: Receiver) =>
 export const firingAt = ({ posts }: Receiver, nowMs: number) =>
   posts.map(({ alerts }) => alerts.map(({ endsAt }) => Date.parse(endsAt) > nowMs))
 
-/** Runs `use` with a desk that is configured for `receivers`, and puts everything away after it. */
+/** Runs `use` with a desk that is configured for `receivers`. */
 export async function at(
   receivers: readonly Receiver[],
   use: (desk: Desk, ...urls: readonly string[]) => Promise<void>,
@@ -138,12 +158,7 @@ export async function at(
 ): Promise<void> {
   const desk = new Desk()
   const urls = receivers.map(({ origin }) => origin)
-  try {
-    await desk.configure(...urls, given)
-    await use(desk, ...urls)
-    assert.deepEqual(desk.failures, [])
-  } finally {
-    await Promise.all(receivers.map((receiver) => receiver.stop()))
-    await Promise.all([desk.pusher.stop(), desk.clock.jump(1_000)])
-  }
+  await desk.configure(...urls, given)
+  await use(desk, ...urls)
+  assert.deepEqual(desk.failures, [])
 }
