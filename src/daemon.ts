@@ -14,6 +14,7 @@ import { GpuMemories } from './sources/nvidia-smi.ts'
 import { gpuTargetName } from './sources/settings.ts'
 import { Watch, watchesOf } from './watch.ts'
 import type { About } from './web/metrics.ts'
+import { readRunbooks } from './web/runbooks.ts'
 import { createServer, type WebServer } from './web/server.ts'
 import type { ListenAddress } from './web/settings.ts'
 import { Windows } from './window/windows.ts'
@@ -136,6 +137,10 @@ export class Daemon {
       stopping: () => this.#stop.signal.aborted,
       lastReloadSuccessful: () => this.#reloaded,
       ownMeasured: () => this.#pusher.measured(),
+      runbooks: await readRunbooks().catch((err: unknown) => {
+        log.warn({ err }, 'runbooks cannot be read')
+        return new Map()
+      }),
     })
     this.#watchAll()
     await Promise.all([this.#prober.configure(config), this.#configurePush(config)])

@@ -92,7 +92,7 @@ const table: Readonly<Record<string, Unit>> = {
     kind: 'edge',
     units: ['snapshot.ts', 'finding.ts', 'signals', 'rules', ...leaves],
     packages: ['fastify', 'prom-client', 'zod'],
-    node: ['crypto', 'http', 'net', 'stream'],
+    node: ['crypto', 'fs/promises', 'http', 'net', 'stream'],
   },
   exposition: { kind: 'core', units: coreLeaves, packages: [], node: [] },
   dialects: { kind: 'core', units: ['exposition', ...coreLeaves], packages: ['zod'], node: [] },

@@ -10,8 +10,8 @@ import type { Truth } from './truth.ts'
 export { describeScenarios, scenarioNames }
 
 export interface DemoOptions {
-  /** One of `scenarioNames`. */
-  readonly scenario: string
+  /** One of `scenarioNames`, or a scenario of one's own. */
+  readonly scenario: string | Scenario
   /** Ends everything when it aborts, as `stop` does. */
   readonly signal: AbortSignal
   /** Unset, every demonstration shows the same; set, another variation of its scenario. */
@@ -50,7 +50,8 @@ const maxLeapMs = 5000
  * engines that is not 1 to 8.
  */
 export async function startDemo(options: DemoOptions): Promise<Demo> {
-  const asWritten = findScenario(options.scenario)
+  const asWritten =
+    typeof options.scenario === 'string' ? findScenario(options.scenario) : options.scenario
   const scenario = options.seed === undefined ? asWritten : vary(asWritten, options.seed)
   options.signal.throwIfAborted()
   const { engine, gpus, engines, gpuCount } = prepare(scenario, options)

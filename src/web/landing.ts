@@ -22,6 +22,7 @@ const links = [
   ['/metrics', 'metrics for Prometheus'],
   ['/health', 'the condition of what is watched, with reasons'],
   ['/api/v1/status', 'everything that is known, as JSON'],
+  ['/runbooks', 'what to do about each alert'],
   ['/livez', 'whether the daemon itself lives'],
   ['/readyz', 'whether every target has been tried'],
 ] as const

@@ -17,6 +17,7 @@ import {
 } from './health.ts'
 import { landingHeaders, landingPage } from './landing.ts'
 import { type MetricsOptions, MetricsPage, metricsOffers } from './metrics.ts'
+import { type Runbooks, runbooksPath } from './runbooks.ts'
 import { statusBody, unknownStatusBody } from './status.ts'
 
 /** What the endpoints ask of the daemon. All of it answers at once from memory, but for `reload`. */
@@ -31,6 +32,7 @@ export interface RouteOptions extends MetricsOptions {
   readonly stopping: () => boolean
   /** Reads the configuration again; rejects, with what was wrong, when it stays as it was. */
   readonly reload: () => Promise<void>
+  readonly runbooks: Runbooks
 }
 
 const json = 'application/json; charset=utf-8'
@@ -59,7 +61,8 @@ export function addRoutes(app: FastifyInstance, options: RouteOptions): void {
     '/health': health(options),
     '/api/v1/status': status(options),
   }
-  for (const [url, handler] of Object.entries(pages)) {
+  const runbooks = [...options.runbooks].map(([url, text]) => [url, runbook(text)] as const)
+  for (const [url, handler] of [...Object.entries(pages), ...runbooks]) {
     app.route({ method: ['GET', 'HEAD'], url, handler })
   }
   app.route({ method: 'POST', url: reloadPath, handler: reload(options) })
@@ -68,7 +71,7 @@ export function addRoutes(app: FastifyInstance, options: RouteOptions): void {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
 
-  const paths = [...Object.keys(pages), reloadPath]
+  const paths = [...Object.keys(pages), ...options.runbooks.keys(), reloadPath]
   app.addHook('onRequest', (request, reply, done) => {
     setHeaders(request, reply)
     // Before the body is looked at, which the handler of what is not found comes after.
@@ -117,7 +120,8 @@ function refuse(request: FastifyRequest, reply: FastifyReply, paths: readonly st
   const [path = ''] = request.url.split('?', 1)
   const found = shorten(path)
   if (!paths.includes(path)) {
-    sendError(reply, 404, { error: 'not found', message: `no endpoint "${found}"`, paths })
+    const shown = paths.filter((path) => !path.startsWith(`${runbooksPath}/`))
+    sendError(reply, 404, { error: 'not found', message: `no endpoint "${found}"`, paths: shown })
     return
   }
   const allowed = path === reloadPath ? 'POST' : 'GET, HEAD'
@@ -169,6 +173,11 @@ function metrics(options: RouteOptions): Answer {
     reply.header('vary', 'Accept')
     return send(reply, offer.contentType, body)
   }
+}
+
+/** A runbook is text, which every browser shows as it is, on a phone as well. */
+function runbook(text: string): Answer {
+  return (_request, reply) => send(reply, plain, text)
 }
 
 function liveness(alive: () => boolean): Answer {

@@ -2,6 +2,7 @@ import { systemClock } from '../../src/clock.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { type Daemon, startDaemon } from '../../src/daemon.ts'
 import { type Demo, startDemo } from '../../src/demo/run.ts'
+import type { Scenario } from '../../src/demo/scenario.ts'
 import { createLogger } from '../../src/log.ts'
 
 /** The daemon beside the simulator, both as a user has them, in this process. */
@@ -18,7 +19,7 @@ export interface WholeDaemon {
 
 /** Starts both: scraping 5 times a second, GPUs once a second. `settings` are paths of the file. */
 export async function startWholeDaemon(
-  options: { readonly scenario: string; readonly engines?: number },
+  options: { readonly scenario: string | Scenario; readonly engines?: number },
   settings: Readonly<Record<string, unknown>> = {},
 ): Promise<WholeDaemon> {
   const ending = new AbortController()

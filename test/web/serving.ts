@@ -47,6 +47,7 @@ export function webOptions(given: Partial<WebOptions> = {}): WebOptions {
     stopping: () => false,
     reload: async () => {},
     lastReloadSuccessful: () => true,
+    runbooks: new Map(),
     ...given,
   }
 }
