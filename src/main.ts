@@ -89,8 +89,13 @@ async function generate(
   const { makeFiles } = await import('./generate/generate.ts')
   const { asStream, writeFiles } = await import('./generate/files.ts')
   const files = await makeFiles(product, config)
-  if (out === undefined) process.stdout.write(asStream(files))
-  else for (const path of await writeFiles(files, out)) process.stdout.write(`${path}\n`)
+  if (out === undefined) {
+    const { text, leftOut } = asStream(files)
+    process.stdout.write(text)
+    for (const path of leftOut) process.stderr.write(`not shown, use --out DIR: ${path}\n`)
+  } else {
+    for (const path of await writeFiles(files, out)) process.stdout.write(`${path}\n`)
+  }
   return exitCodes.ended
 }
 

@@ -8,13 +8,19 @@ export interface GeneratedFile {
 }
 
 /**
- * Returns all `files` as one text: a single file as it is, several as a stream of YAML documents (JSON is
- * YAML), each with a comment that names it.
+ * Returns `files` as one text: a single file as it is, several as a stream of YAML documents (JSON is YAML), each with
+ * a comment that names it. Files that are no YAML are left out, and named in `leftOut`.
  */
-export function asStream(files: readonly GeneratedFile[]): string {
-  const [only] = files
-  if (files.length === 1 && only !== undefined) return only.text
-  return files.map(({ path, text }) => `---\n# Source: ${path}\n${text}`).join('')
+export function asStream(files: readonly GeneratedFile[]): {
+  readonly text: string
+  readonly leftOut: readonly string[]
+} {
+  const documents = files.filter(({ path }) => /\.(ya?ml|json)$/.test(path))
+  const leftOut = files.filter((file) => !documents.includes(file)).map(({ path }) => path)
+  const [only] = documents
+  if (documents.length === 1 && only !== undefined) return { text: only.text, leftOut }
+  const parts = documents.map(({ path, text }) => `---\n# Source: ${path}\n${text}`)
+  return { text: parts.join(''), leftOut }
 }
 
 /** Writes `files` below `folder`, which is made where it is missing. Returns their paths. */

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { asStream } from '../../src/generate/files.ts'
+import { repositoryRoot } from '../repository.ts'
 import { defaultFiles, folders } from './checked-in.ts'
 
 describe('the generated files', () => {
@@ -20,16 +23,66 @@ describe('the generated files', () => {
 })
 
 describe('a stream of files', () => {
+  const one = { path: 'a.yaml', text: 'a: 1\n' }
+
   it('is the text itself of a single one', () => {
-    assert.equal(asStream([{ path: 'a.yaml', text: 'a: 1\n' }]), 'a: 1\n')
+    assert.deepEqual(asStream([one]), { text: 'a: 1\n', leftOut: [] })
   })
 
   it('names each of several, one YAML document a file', () => {
-    const files = [
-      { path: 'a.yaml', text: 'a: 1\n' },
-      { path: 'b/c.json', text: '{"c": 2}\n' },
-    ]
+    const files = [one, { path: 'b/c.json', text: '{"c": 2}\n' }]
     const text = '---\n# Source: a.yaml\na: 1\n---\n# Source: b/c.json\n{"c": 2}\n'
-    assert.equal(asStream(files), text)
+    assert.deepEqual(asStream(files), { text, leftOut: [] })
+  })
+
+  it('leaves out what is no YAML, and says so', () => {
+    const files = [one, { path: 'templates/a.tmpl', text: '{{ define "a" }}{{ end }}\n' }]
+    assert.deepEqual(asStream(files), { text: 'a: 1\n', leftOut: ['templates/a.tmpl'] })
+  })
+})
+
+describe('vllm-vitals generate', () => {
+  const main = join(repositoryRoot, 'dist', 'src', 'main.js')
+  const run = (...args: readonly string[]) =>
+    spawnSync(process.execPath, [main, 'generate', ...args], { encoding: 'utf8' })
+
+  it('writes to standard output what is checked in, and says what has no place there', () => {
+    const { status, stdout, stderr } = run('alertmanager')
+    const file = join(folders.alertmanager, 'alertmanager.yaml')
+    assert.deepEqual([status, stdout], [0, readFileSync(file, 'utf8')])
+    assert.equal(stderr, 'not shown, use --out DIR: templates/vllm-vitals.tmpl\n')
+  })
+
+  it('writes files below a folder that it makes, and names them', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vllm-vitals-generate-'))
+    try {
+      const out = join(folder, 'new', 'rules')
+      const { status, stdout } = run('prometheus-rules', '--out', out)
+      const file = join(out, 'vllm-vitals.rules.yaml')
+      assert.deepEqual([status, stdout], [0, `${file}\n`])
+      const kept = readFileSync(join(folders['prometheus-rules'], 'vllm-vitals.rules.yaml'), 'utf8')
+      assert.equal(readFileSync(file, 'utf8'), kept)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  })
+
+  it('takes thresholds from the configuration that the daemon has', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vllm-vitals-generate-'))
+    try {
+      const file = join(folder, 'vllm-vitals.yaml')
+      writeFileSync(file, 'thresholds: { e2e_latency_p99: 20s }\n')
+      const { stdout } = run('prometheus-rules', `--config.file=${file}`)
+      assert.match(stdout, /took longer than 20 s in 5 m/)
+      assert.doesNotMatch(stdout, /10 s in 5 m/)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  })
+
+  it('is refused with 78 and a line for a mistake, and writes nothing', () => {
+    const { status, stdout, stderr } = run('rules')
+    assert.deepEqual([status, stdout], [78, ''])
+    assert.match(stderr, /^generate: expected one of prometheus-rules, .* found "rules"\n/)
   })
 })
