@@ -150,7 +150,7 @@ function shown(style: Style): string {
 /** The label `name` of each series that `expression` has for who the alert speaks of. */
 function labelOf(expression: string, scope: Scope, name: string): string {
   const query = queryOf(expression, scope)
-  return `{{ range $i, $s := ${query} }}{{ if $i }}, {{ end }}{{ $s.Labels.${name} }}{{ else }}?{{ end }}`
+  return `{{ range $i, $s := ${query} | sortByLabel "${name}" }}{{ if $i }}, {{ end }}{{ $s.Labels.${name} }}{{ else }}?{{ end }}`
 }
 
 /** Every selector of `expression`, written with braces, is narrowed to who the alert speaks of. */
