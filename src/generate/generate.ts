@@ -2,6 +2,7 @@ import type { Product } from '../config/flags.ts'
 import type { Config } from '../config/schema.ts'
 import { alertmanagerFiles } from './alertmanager.ts'
 import type { GeneratedFile } from './files.ts'
+import { kubernetesFiles } from './kubernetes/kubernetes.ts'
 import { prometheusFiles } from './prometheus.ts'
 
 type Maker = (config: Config) => readonly GeneratedFile[] | Promise<readonly GeneratedFile[]>
@@ -10,6 +11,11 @@ type Maker = (config: Config) => readonly GeneratedFile[] | Promise<readonly Gen
 const makers: Readonly<Partial<Record<Product, Maker>>> = {
   'prometheus-rules': prometheusFiles,
   alertmanager: alertmanagerFiles,
+  kubernetes: async (config) =>
+    kubernetesFiles(config, {
+      rules: await makeFiles('prometheus-rules', config),
+      grafana: await makeFiles('grafana', config),
+    }),
 }
 
 /** Returns the files of `product` for `config`. The same configuration gives the same files, byte for byte. */
