@@ -1,12 +1,12 @@
 import type { GeneratedFile } from '../files.ts'
 import { component, manifestFile, name } from './manifest.ts'
 
-/** The most that a ConfigMap may hold. */
-const configMapBytes = 1_048_576
+/** `kubectl apply` keeps the whole object in an annotation, which may hold less than the object. */
+const annotationBytes = 262_144
 
 /**
  * Returns a component with the dashboards of `files` as ConfigMaps, which the sidecar of Grafana's chart takes in;
- * none where there are no dashboards. Throws where one is too large for a ConfigMap.
+ * none where there are no dashboards. Throws where one is too large for `kubectl apply`.
  */
 export function dashboardFiles(files: readonly GeneratedFile[]): readonly GeneratedFile[] {
   const dashboards = files.filter(({ path, text }) => path.endsWith('.json') && isDashboard(text))
@@ -14,10 +14,6 @@ export function dashboardFiles(files: readonly GeneratedFile[]): readonly Genera
   const folder = 'components/dashboards'
   const made = dashboards.map(({ path, text }) => {
     const file = path.slice(path.lastIndexOf('/') + 1)
-    // Two bytes a character are more than JSON of ours ever has.
-    if (2 * text.length > configMapBytes) {
-      throw new RangeError(`expected a dashboard below ${configMapBytes / 2} characters: ${path}`)
-    }
     const own = file.replace(/\.json$/, '').replace(new RegExp(`^${name}-`), '')
     const manifest = {
       apiVersion: 'v1',
@@ -28,6 +24,9 @@ export function dashboardFiles(files: readonly GeneratedFile[]): readonly Genera
         annotations: { grafana_folder: name },
       },
       data: { [file]: text },
+    }
+    if (Buffer.byteLength(JSON.stringify(manifest)) > annotationBytes) {
+      throw new RangeError(`expected a dashboard that fits ${annotationBytes} bytes: ${path}`)
     }
     return manifestFile(`${folder}/${own}.yaml`, manifest)
   })
