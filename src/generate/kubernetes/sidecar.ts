@@ -100,7 +100,7 @@ function trafficByHealth(config: Config): readonly GeneratedFile[] {
     httpGet: { path: `/health?target=${encodeURIComponent(target)}`, port: portName },
     periodSeconds: 5,
     timeoutSeconds: 5,
-    failureThreshold: 3,
+    failureThreshold: 6,
   }
   const folder = 'components/traffic-by-health'
   return [
@@ -116,8 +116,8 @@ function trafficByHealth(config: Config): readonly GeneratedFile[] {
       {
         'spec/template/spec/containers/0/readinessProbe': `A pod is ready when all its containers are, so this takes a hung vLLM out of its Services, whose own /health says 200.
 healthy and degraded are 200: a fleet that is busy, slow or out of budget keeps its traffic. unhealthy (down, stalled) is 503,
-and so is unknown, which a server is while it loads or sleeps and before the daemon has looked once. Three failures in a
-row, 15 s, so that one late answer takes no pod out. Readiness restarts nothing.`,
+and so is unknown, which a server is while it loads or sleeps and before the daemon has looked once. Six failures in a
+row, 30 s: a server in a burst may be too busy to be read twice, which is down for as long. Readiness restarts nothing.`,
       },
     ),
   ]
