@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
@@ -354,24 +353,6 @@ describe('the components', skip, () => {
       ['three', 'app'],
       ['two', 'vllm-vitals', 'app'],
     ])
-  })
-})
-
-describe('the patch of the sidecar', skip, () => {
-  it('can be given to kubectl patch by the command of docs/kubernetes.md', () => {
-    const docs = readFileSync(join(repositoryRoot, 'docs', 'kubernetes.md'), 'utf8')
-    const [, command = ''] = /^(sed .*\n {2}kubectl patch .*)$/m.exec(docs) ?? []
-    const deployment = 'config/kubernetes/overlays/sidecar/deployment.yaml'
-    // --local patches a file in place of an object of a cluster.
-    const local = command
-      .replace('deployment NAME', `--local -o yaml -f ${deployment}`)
-      .replaceAll('NAME', 'vllm-server')
-    const said = execFileSync('sh', ['-c', local], { cwd: repositoryRoot, encoding: 'utf8' })
-    const { metadata, ...rest }: Manifest = parse(said)
-    assert.equal(metadata.name, 'vllm-server')
-    const { template } = rest['spec'] as { readonly template: Pod }
-    const names = template.spec.containers.map(({ name }) => name)
-    assert.deepEqual(names.sort(), ['vllm', 'vllm-vitals'])
   })
 })
 
