@@ -27,10 +27,12 @@ export const imagesRemark = 'The image as your registry has it: newName: REGISTR
 
 /** The very groups of the rule files, in the order of the files. */
 function prometheusRule(rules: readonly GeneratedFile[]): GeneratedFile {
-  const groups = rules.flatMap(({ text }) => {
-    const file: { readonly groups: readonly Manifest[] } = parse(text)
-    return file.groups
-  })
+  const groups = rules
+    .filter(({ path }) => path.endsWith('.rules.yaml'))
+    .flatMap(({ text }) => {
+      const file: { readonly groups: readonly Manifest[] } = parse(text)
+      return file.groups
+    })
   return manifestFile(
     'base/prometheusrule.yaml',
     {
