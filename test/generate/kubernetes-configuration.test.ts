@@ -12,7 +12,7 @@ import { manifestFile } from '../../src/generate/kubernetes/manifest.ts'
 import { repositoryRoot } from '../repository.ts'
 
 /** A file for credentials has to be readable; what is in it does not matter here. */
-const readable = join(repositoryRoot, 'LICENSE')
+const readable = join(repositoryRoot, 'config/compose/secrets/slack_url')
 
 async function configOf(settings: Readonly<Record<string, unknown>>): Promise<Config> {
   const flags = Object.entries(settings).map(
