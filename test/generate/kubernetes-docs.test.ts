@@ -56,6 +56,17 @@ describe('docs/kubernetes.md', () => {
     }
   })
 
+  it('has a patch that leaves the rules out', { skip: cannotBuild }, async () => {
+    const [, patches = ''] = /```yaml\n(patches:\n.*?)```/s.exec(docs) ?? []
+    const built = await withCopy(`resources: [vllm-vitals/base]\n${patches}`, (folder) =>
+      execFileSync('kubectl', ['kustomize', folder], { encoding: 'utf8' }),
+    )
+    assert.deepEqual(
+      documentsOf(built).map(({ kind }) => kind),
+      ['ConfigMap'],
+    )
+  })
+
   it('has a command by which kubectl patches a Deployment that is there', {
     skip: cannotBuild,
   }, () => {

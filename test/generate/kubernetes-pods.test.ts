@@ -161,6 +161,15 @@ for (const wanted of combinations) {
           found.map(({ metadata }) => metadata.name),
           ['vllm-vitals'],
         )
+        const [service] = found
+        const { ports } = specOf<{ readonly ports: readonly { readonly name: string }[] }>(service)
+        const { endpoints } = specOf<{ readonly endpoints: readonly { readonly port: string }[] }>(
+          monitor,
+        )
+        assert.deepEqual(
+          endpoints.map(({ port }) => port),
+          ports.map(({ name }) => name),
+        )
       }
     })
 
