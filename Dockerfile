@@ -38,6 +38,7 @@ COPY --from=build /opt/vllm-vitals/package.json ./package.json
 COPY --from=build /opt/vllm-vitals/node_modules ./node_modules
 COPY --from=build /opt/vllm-vitals/dist ./dist
 COPY LICENSE ./LICENSE
+COPY docs/runbooks ./docs/runbooks
 # Nothing is ever written, so a read-only root and any user id will do. A number lets Kubernetes see that it is not root.
 USER 65532:65532
 EXPOSE 19400
