@@ -44,6 +44,19 @@ describe('another configuration', () => {
     assert.deepEqual(desk.failures, [])
   })
 
+  it('leaves one that it does not name alone, in the middle of a try or of a wait', async () => {
+    const hanging = await startReceiver(() => {})
+    const failing = await startReceiver((response) => response.writeHead(500).end())
+    await at([hanging, failing], async (desk) => {
+      desk.follow(a)
+      await until(() => hanging.posts.length === 1 && desk.clock.isAskedFor(500))
+      await desk.configure()
+      await until(() => hanging.ended() === 1 && desk.clock.sleeping === 0)
+      await desk.clock.jump(60_000)
+      assert.deepEqual([hanging.posts.length, failing.posts.length], [1, 1])
+    })
+  })
+
   it('with another severity ends the alert that was and begins the other', async () => {
     const am = await startReceiver()
     await at([am], async (desk, url = '') => {

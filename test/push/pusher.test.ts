@@ -245,6 +245,24 @@ describe('an Alertmanager that answers with an error', () => {
     })
   }
 
+  it('is waited for as at first once it has taken something in between', async () => {
+    const statuses = [500, 500, 200, 500]
+    const am = await startReceiver((response, count) =>
+      response.writeHead(statuses[count - 1] ?? 200).end(),
+    )
+    await at([am], async (desk, url = '') => {
+      desk.follow(a)
+      for (const waitMs of [500, 1_000]) {
+        await until(() => desk.clock.isAskedFor(waitMs))
+        await desk.clock.jump(waitMs)
+      }
+      await until(() => desk.count(url, 'sent') === 1)
+      desk.follow(a, b)
+      await until(() => desk.clock.isAskedFor(500))
+      assert.equal(desk.count(url, 'failed'), 3)
+    })
+  })
+
   it('is not followed elsewhere, nor are credentials', async () => {
     const elsewhere = await startReceiver()
     const am = await startReceiver((response) =>
