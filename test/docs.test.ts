@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { parse } from 'yaml'
@@ -147,9 +147,5 @@ describe('the documentation', () => {
 })
 
 function existing(path: string): boolean {
-  try {
-    return textOf(path) !== ''
-  } catch {
-    return false
-  }
+  return existsSync(join(repositoryRoot, path))
 }
