@@ -15,6 +15,7 @@ export interface BurnWindow {
   /** Durations as Prometheus writes them. */
   readonly long: string
   readonly short: string
+  readonly longSeconds: number
   /** How many times faster than at an even pace the budget burns. */
   readonly factor: number
   readonly severity: 'critical' | 'warning'
@@ -39,6 +40,9 @@ const leastShortMs = 2 * minuteMs
 /** With fewer bad requests than this in the long window, a high ratio is an accident of low traffic. */
 const leastBad = 10
 
+/** A long window is judged once so much of it has been recorded: a fresh Prometheus has seen minutes of six hours. */
+const leastCovered = 1 / 4
+
 /** An objective with a large budget would never ring in a total outage without this. */
 const highestRatio = 0.95
 
@@ -54,6 +58,7 @@ export function burnWindows({ periodMs }: SloConfig): readonly BurnWindow[] {
     return {
       long: formatDuration(longMs),
       short: formatDuration(shortMs),
+      longSeconds: longMs / 1_000,
       factor: budgetRatio / periodRatio,
       severity,
     }
@@ -150,15 +155,21 @@ function ratioExpression(bad: string, all: string, span: string): string {
 }
 
 function burnAlert(one: Objective, window: BurnWindow, config: Config): AlertingRule {
-  const { long, short, factor, severity } = window
+  const { long, short, longSeconds, factor, severity } = window
   const limit = rounded(Math.min(factor * (1 - one.objective), highestRatio))
-  const badRate = `${prefix(one, 'bad')}:rate${rateSpan}`
+  const rate = (what: 'bad' | 'all') => `${prefix(one, what)}:rate${rateSpan}`
   // Each recorded rate stands for the requests of one interval; what was not recorded adds nothing.
-  const count = `sum_over_time(${badRate}[${long}]) * ${recordEverySeconds}`
+  const count = `sum_over_time(${rate('bad')}[${long}]) * ${recordEverySeconds}`
+  const covered = `count_over_time(${rate('all')}[${long}]) * ${recordEverySeconds}`
   const budget = rounded(1 - one.objective)
   return {
     alert: one.alert,
-    expr: `${ratioOver(one, long)} > ${limit} and ${ratioOver(one, short)} > ${limit} and ${count} >= ${leastBad}`,
+    expr: [
+      `${ratioOver(one, long)} > ${limit}`,
+      `${ratioOver(one, short)} > ${limit}`,
+      `${count} >= ${leastBad}`,
+      `${covered} >= ${longSeconds * leastCovered}`,
+    ].join(' and '),
     for: severity === 'critical' ? '2m' : '15m',
     labels: { severity, long_window: long },
     annotations: annotations(one.alert, config, {

@@ -12,7 +12,7 @@ export type Runbooks = ReadonlyMap<string, string>
 export const runbooksPath = '/runbooks'
 
 /**
- * Returns the runbooks of the package, each at `/runbooks/NAME`, and their index at `/runbooks`. They are read
+ * Returns the runbooks of the package, each at `/runbooks/NAME` and `/runbooks/NAME.md`, and their index at `/runbooks`. They are read
  * once, so that no request reads a file. Where they were not installed there are none, and no error either: a daemon
  * without runbooks watches as well.
  */
@@ -24,9 +24,11 @@ export async function readRunbooks(from: URL = folder): Promise<Runbooks> {
   const files = names.filter((name) => name.endsWith('.md')).sort()
   const found = await Promise.all(
     files.map(async (file) => {
+      const text = await readFile(new URL(file, from), 'utf8')
       const path = file === indexFile ? runbooksPath : `${runbooksPath}/${file.slice(0, -3)}`
-      return [path, await readFile(new URL(file, from), 'utf8')] as const
+      // The runbooks name each other by their files.
+      return [[path, text] as const, [`${runbooksPath}/${file}`, text] as const]
     }),
   )
-  return new Map(found)
+  return new Map(found.flat())
 }

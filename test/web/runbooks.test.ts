@@ -51,7 +51,9 @@ describe('/runbooks', () => {
         [...found],
         [
           ['/runbooks', 'all'],
+          ['/runbooks/README.md', 'all'],
           ['/runbooks/VllmDown', 'down'],
+          ['/runbooks/VllmDown.md', 'down'],
         ],
       )
       const none = await readRunbooks(pathToFileURL(`${folder}/nothing/`))
