@@ -16,6 +16,7 @@ const makers: Readonly<Partial<Record<Product, Maker>>> = {
       rules: await makeFiles('prometheus-rules', config),
       grafana: await makeFiles('grafana', config),
     }),
+  grafana: async (config) => (await import('./grafana/grafana.ts')).grafanaFiles(config),
 }
 
 /** Returns the files of `product` for `config`. The same configuration gives the same files, byte for byte. */

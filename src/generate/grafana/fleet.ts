@@ -1,0 +1,310 @@
+import type { Config } from '../../config/schema.ts'
+import {
+  type Board,
+  type Row,
+  restartAnnotations,
+  rowInstance,
+  ruleAnnotation,
+  toHost,
+} from './board.ts'
+import { fleetGpuRow } from './fleet-gpus.ts'
+import { alertTable } from './host.ts'
+import { colorOf, nameOf } from './host-latency.ts'
+import { lines, type Panel, stat, type Table, table } from './panel.ts'
+import { codeOf, health, inWindow, largest, select } from './query.ts'
+
+/** All hosts: how many are well, which are the worst, and what the models as a whole do. */
+export function fleetBoard(config: Config): Board {
+  return {
+    name: 'fleet',
+    title: 'vllm-vitals / Fleet',
+    description:
+      'All daemons of a job: how many targets are well, the worst of them, and what each model does as a whole. No panel draws more than 20 targets. Quantiles of a model come from merged histograms by way of the recording rules, never from averages.',
+    variables: ['job', 'instance', 'target', 'model', 'gpu', 'window'],
+    single: false,
+    from: 'now-3h',
+    refresh: '1m',
+    annotations: [ruleAnnotation('Vllm.*'), ...restartAnnotations()],
+    rows: [
+      { title: 'How they are', panels: [...overview(), ...reasons(config)] },
+      { title: 'The worst of them', panels: [...worst(config), ...fullest(config)] },
+      latency(config),
+      traffic(config),
+      fleetGpuRow(config),
+      versions(),
+    ],
+  }
+}
+
+function overview(): readonly Panel[] {
+  const status = select('vllm_vitals_health_status', 'target')
+  const firing = select('vllm_vitals_alert_active', 'alert', 'state="firing"')
+  const watched = select('vllm_vitals_up', 'source')
+  return [
+    stat({
+      title: 'Targets by status',
+      description:
+        'How many targets are healthy, degraded, unknown and unhealthy, by their own daemons. Targets of a daemon that cannot be scraped are not among them.',
+      unit: 'short',
+      width: 12,
+      height: 5,
+      queries: [{ expr: `sum by (status) (${status})`, legend: '{{status}}' }],
+      colors: Object.fromEntries(health.values.map(({ value, color }) => [value, color])),
+    }),
+    stat({
+      title: 'Daemons not scraped',
+      description: 'Daemons that Prometheus knows of and cannot read now.',
+      unit: 'short',
+      width: 4,
+      height: 5,
+      queries: [{ expr: `sum(${select('up', 'daemon')} == bool 0)`, legend: 'daemons' }],
+      steps: [{ from: 1, color: 'red' }],
+      text: 'value',
+    }),
+    stat({
+      title: 'Alerts firing',
+      description: 'Alerts that fire at the daemons; those that wait for their time are left out.',
+      unit: 'short',
+      width: 4,
+      height: 5,
+      // A daemon that is read and has no alert is a count of none.
+      queries: [{ expr: `sum(${firing}) or 0 * sum(${watched})`, legend: 'alerts' }],
+      steps: [{ from: 1, color: 'red' }],
+      text: 'value',
+    }),
+    stat({
+      title: 'Targets not read',
+      description: 'Targets, and GPUs of hosts, whose last reading by their daemon failed.',
+      unit: 'short',
+      width: 4,
+      height: 5,
+      queries: [{ expr: `sum(${watched} == bool 0)`, legend: 'sources' }],
+      steps: [{ from: 1, color: 'orange' }],
+      text: 'value',
+    }),
+  ]
+}
+
+function reasons(config: Config): readonly Panel[] {
+  return [
+    alertTable(config, 16, 9),
+    table({
+      ...toTheHost,
+      title: 'Daemons not scraped, by name',
+      description: 'Of what they watch nothing is known but what is old. Empty is good.',
+      unit: 'short',
+      width: 8,
+      height: 9,
+      queries: [{ expr: largest('instance, job', `${select('up', 'daemon')} == 0`) }],
+      columns: ['instance', 'job'],
+      sortBy: 'instance',
+      ascending: true,
+    }),
+  ]
+}
+
+const toTheHost = { links: { instance: toHost(rowInstance) } }
+
+function worst({ thresholds, quantiles }: Config): readonly Panel[] {
+  const highest = Math.max(...quantiles)
+  const byTarget = 'instance, target'
+  const limits = (from: number) => [{ from, color: 'red' }]
+  return [
+    list({
+      title: 'Least healthy',
+      description: 'The 20 targets furthest from healthy. The name leads to the host.',
+      unit: 'short',
+      queries: [{ expr: codeOf(health, 'target') }],
+      columns: ['instance', 'target'],
+      value: 'status',
+      coded: health,
+    }),
+    list({
+      title: `Slowest, ${nameOf(highest)} end to end ($window)`,
+      description: 'The 20 slowest targets and models, by the best estimate of each.',
+      unit: 's',
+      queries: [
+        {
+          expr: largest(
+            `${byTarget}, model_name`,
+            inWindow('vllm_vitals_e2e_latency_seconds', 'model', `quantile="${highest}"`),
+          ),
+        },
+      ],
+      columns: ['instance', 'target', 'model_name'],
+      value: nameOf(highest),
+      steps: limits(thresholds.e2eLatencyP99Seconds),
+    }),
+    list({
+      title: 'Largest share of errors ($window)',
+      description: 'The 20 targets with the largest share of failures that are certain.',
+      unit: 'percentunit',
+      queries: [{ expr: largest(byTarget, inWindow('vllm_vitals_error_ratio', 'target')) }],
+      columns: ['instance', 'target'],
+      value: 'failed',
+      steps: limits(thresholds.errorRatio),
+    }),
+  ]
+}
+
+function fullest({ thresholds }: Config): readonly Panel[] {
+  const byTarget = 'instance, target'
+  const limits = (from: number) => [{ from, color: 'red' }]
+  const queue = select('vllm_vitals_requests_waiting', 'model')
+  return [
+    list({
+      title: 'Longest queues',
+      description: 'The 20 targets with the most requests waiting now.',
+      unit: 'short',
+      queries: [{ expr: `topk(20, sum by (${byTarget}) (${queue}))` }],
+      columns: ['instance', 'target'],
+      value: 'waiting',
+    }),
+    list({
+      title: 'Oldest waits',
+      description: 'The 20 targets where some request that still waits has waited longest.',
+      unit: 's',
+      queries: [
+        {
+          expr: largest(byTarget, select('vllm_vitals_oldest_wait_lower_bound_seconds', 'model')),
+        },
+      ],
+      columns: ['instance', 'target'],
+      value: 'waits since',
+      steps: limits(thresholds.queueTimeP95Seconds),
+    }),
+    list({
+      title: 'Fullest KV caches ($window)',
+      description: 'The 20 targets with the highest use of the KV cache within the window.',
+      unit: 'percentunit',
+      queries: [
+        { expr: largest(byTarget, inWindow('vllm_vitals_kv_cache_usage_ratio_max', 'model')) },
+      ],
+      columns: ['instance', 'target'],
+      value: 'highest use',
+      steps: limits(0.95),
+    }),
+  ]
+}
+
+/** A table of the twenty worst, whose rows lead to their hosts. */
+export function list(spec: Omit<Table, 'width' | 'links'>): Panel {
+  return table({ ...spec, ...toTheHost, width: 8 })
+}
+
+function latency({ quantiles }: Config): Row {
+  const signals = [
+    ['e2e_latency', 'End to end'],
+    ['ttft', 'Time to first token'],
+    ['itl', 'Time between tokens'],
+    ['queue_time', 'Time in the queue'],
+  ] as const
+  return {
+    title: 'Latency of the models (5m)',
+    panels: signals.map(([stem, title]) =>
+      lines({
+        title: `${title}, all targets`,
+        description:
+          'Quantiles over the merged histograms of all daemons of the job, by a recording rule: right for the whole fleet, to the width of a bucket. It follows the chosen job and model, not the chosen instances. At most the 10 slowest models.',
+        unit: 's',
+        width: 6,
+        queries: quantiles.map((quantile) => ({
+          expr: `topk(10, ${select(`model:vllm_vitals_${stem}_seconds:quantile_rate5m`, 'jobModel', `quantile="${quantile}"`)})`,
+          legend: `{{model_name}} ${nameOf(quantile)}`,
+        })),
+        ...(quantiles.length > 1 ? {} : { colors: { [nameOf(quantiles[0] ?? 0)]: colorOf(0) } }),
+      }),
+    ),
+  }
+}
+
+function traffic({ thresholds }: Config): Row {
+  const recorded = (name: string, legend: string) => ({
+    expr: `topk(10, ${select(`model:vllm_vitals_${name}:rate5m`, 'jobModel')})`,
+    legend,
+  })
+  const ofJob =
+    'Sum over all daemons of the job, by a recording rule; it follows the chosen job and model.'
+  return {
+    title: 'Traffic, errors and queues',
+    panels: [
+      lines({
+        title: 'Requests per second (5m)',
+        description: `${ofJob} The 10 busiest models.`,
+        unit: 'reqps',
+        width: 6,
+        stacked: true,
+        queries: [recorded('requests', '{{model_name}}')],
+      }),
+      lines({
+        title: 'Tokens per second (5m)',
+        description: `${ofJob} Generated and prompt tokens of the 10 busiest models.`,
+        unit: 'suffix: tok/s',
+        width: 6,
+        queries: [
+          recorded('generation_tokens', '{{model_name}} generated'),
+          recorded('prompt_tokens', '{{model_name}} prompt'),
+        ],
+      }),
+      lines({
+        title: 'Share of failed requests (5m)',
+        description:
+          'Failures that are certain over requests that ended, of all daemons of the job, by a recording rule. Dashed: the threshold.',
+        unit: 'percentunit',
+        width: 6,
+        queries: [
+          {
+            expr: `topk(20, ${select('job:vllm_vitals_error:ratio_rate5m', 'job')})`,
+            legend: '{{job}}',
+          },
+        ],
+        thresholds: [{ from: thresholds.errorRatio, color: 'red' }],
+      }),
+      running(),
+    ],
+  }
+}
+
+function running(): Panel {
+  return lines({
+    title: 'Requests running and waiting',
+    description: 'Sums over the chosen targets, for the 10 models with the most.',
+    unit: 'short',
+    width: 6,
+    queries: [
+      {
+        expr: `topk(10, sum by (model_name) (${select('vllm_vitals_requests_running', 'model')}))`,
+        legend: '{{model_name}} running',
+      },
+      {
+        expr: `topk(10, sum by (model_name) (${select('vllm_vitals_requests_waiting', 'model')}))`,
+        legend: '{{model_name}} waiting',
+      },
+    ],
+  })
+}
+
+function versions(): Row {
+  const build = select('vllm_vitals_build_info', 'daemon')
+  const cards = select('vllm_vitals_gpu_info', 'gpu')
+  const shown = { unit: 'short', width: 12, value: 'count' } as const
+  return {
+    title: 'Versions',
+    panels: [
+      table({
+        ...shown,
+        title: 'Versions of the daemon',
+        description: 'How many daemons run which version: more than one is a rollout under way.',
+        queries: [{ expr: `topk(20, count by (version, revision, nodeversion) (${build}))` }],
+        columns: ['version', 'revision', 'nodeversion'],
+      }),
+      table({
+        ...shown,
+        title: 'Cards and drivers',
+        description: 'How many GPUs of which kind run under which driver.',
+        queries: [{ expr: `topk(20, count by (name, driver_version, cuda_version) (${cards}))` }],
+        columns: ['name', 'driver_version', 'cuda_version'],
+      }),
+    ],
+  }
+}

@@ -1,0 +1,86 @@
+/**
+ * What the series of a query have in common with the variables of the dashboard. The empty word of the last
+ * two lets series through that carry no such label, as alerts of a GPU do.
+ */
+const scopes = {
+  daemon: 'job=~"$job",instance=~"$instance"',
+  target: 'job=~"$job",instance=~"$instance",target=~"$target"',
+  model: 'job=~"$job",instance=~"$instance",target=~"$target",model_name=~"$model"',
+  gpu: 'job=~"$job",instance=~"$instance",gpu=~"$gpu"',
+  /** A target, or the GPUs of the host, which are watched under a name of their own. */
+  source: 'job=~"$job",instance=~"$instance",target=~"gpu|$target"',
+  alert: 'job=~"$job",instance=~"$instance",target=~"|gpu|$target",model_name=~"|$model"',
+  /** What the recording rules make of all daemons of a job. */
+  job: 'job=~"$job"',
+  jobModel: 'job=~"$job",model_name=~"$model"',
+  jobTarget: 'job=~"$job",target=~"$target"',
+} as const
+
+export type Scope = keyof typeof scopes
+
+/** As many series as a panel shows at most, however many targets there are. */
+export const shownAtMost = 20
+
+/** Returns the series called `name` that the variables select; `own` are further matchers. */
+export function select(name: string, scope: Scope, own = ''): string {
+  return `${name}{${own === '' ? '' : `${own},`}${scopes[scope]}}`
+}
+
+/** The same, of the window that the dashboard shows. */
+export function inWindow(name: string, scope: Scope, own = ''): string {
+  return select(name, scope, `${own === '' ? '' : `${own},`}window="$window"`)
+}
+
+/** Returns the largest value for each combination of `labels`, those with the largest values alone. */
+export function largest(labels: string, expression: string, count = shownAtMost): string {
+  return `topk(${count}, max by (${labels}) (${expression}))`
+}
+
+/** How much a counter grows each second, as fine as the panel can show it. */
+export function rate(counter: string): string {
+  return `rate(${counter}[$__rate_interval])`
+}
+
+export function increase(counter: string): string {
+  return `increase(${counter}[$__rate_interval])`
+}
+
+/** What a family with one series for each `label` says, in the order from well to bad: what it is coded as. */
+export interface Coded {
+  readonly family: string
+  readonly label: string
+  readonly values: readonly { readonly value: string; readonly color: string }[]
+}
+
+export const health: Coded = {
+  family: 'vllm_vitals_health_status',
+  label: 'status',
+  values: [
+    { value: 'healthy', color: 'green' },
+    { value: 'degraded', color: 'orange' },
+    { value: 'unknown', color: 'purple' },
+    { value: 'unhealthy', color: 'red' },
+  ],
+}
+
+export const state: Coded = {
+  family: 'vllm_vitals_engine_state',
+  label: 'state',
+  values: [
+    { value: 'serving', color: 'green' },
+    { value: 'idle', color: 'blue' },
+    { value: 'sleeping', color: 'purple' },
+    { value: 'loading', color: 'yellow' },
+    { value: 'unknown', color: 'orange' },
+    { value: 'stalled', color: 'red' },
+    { value: 'down', color: 'dark-red' },
+  ],
+}
+
+/** Returns for each target the place of what holds among the values of `coded`, those furthest from well first. */
+export function codeOf({ family, label, values }: Coded, scope: Scope): string {
+  const parts = values.map(
+    ({ value }, place) => `${place} * ${select(family, scope, `${label}="${value}"`)}`,
+  )
+  return largest('instance, target', parts.join(' or '))
+}
