@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { findScenario } from '../../../src/demo/scenarios.ts'
+import { leaking } from '../../e2e/told-scenarios.ts'
+import { startWholeDaemon } from '../../e2e/whole-daemon.ts'
+import type { Prometheus } from '../../fakes/prometheus.ts'
+import { findProgram } from '../../repository.ts'
+import { type Board, boardsOf, type Chosen, filledIn, questionsOf, sourceOf } from './boards.ts'
+import { countSeries, startFilledPrometheus } from './filled-prometheus.ts'
+import { asHistory, live } from './told-history.ts'
+
+const isMissing = ['prometheus', 'promtool'].find((name) => findProgram(name) === undefined)
+const skip = isMissing === undefined ? false : `${isMissing} is not on PATH`
+
+const scenarios = (...names: readonly string[]) => names.map(findScenario)
+
+/** Between them, something of everything that a panel can show happens to these three hosts. */
+const hosts = () =>
+  Promise.all([
+    live({
+      instance: 'host-a:19400',
+      scenarios: scenarios('throttling', 'overload', 'errors'),
+      from: -60,
+      to: 240,
+      every: 10,
+    }),
+    live({
+      instance: 'host-b:19400',
+      scenarios: scenarios('gpu-lost', 'restart', 'acceptance-collapse'),
+      from: -60,
+      to: 160,
+      every: 10,
+    }),
+    live({
+      instance: 'host-c:19400',
+      scenarios: [leaking({ mib: 1_600, from: 0, until: 3_600 })],
+      from: -120,
+      to: 3_240,
+      every: 120,
+      windows: ['5m', '1h'],
+    }),
+  ])
+
+/** What an alert has to ring for, a card to run hot for or a server to die for: empty is good, and nothing to worry. */
+const goodWhenEmpty = [
+  'vllm-vitals-host: Reasons: alerts pending and firing: A',
+  'vllm-vitals-host: Prefix cache hits and accepted guesses ($window): B',
+  'vllm-vitals-host: GPU memory growth: A',
+  'vllm-vitals-host: Time until the GPU memory is full: A',
+  'vllm-vitals-host: Failed readings by code: A',
+  'vllm-vitals-host: annotation Alerts',
+  'vllm-vitals-host: annotation Restarts of vLLM',
+  'vllm-vitals-host: annotation Restarts of the daemon',
+  'vllm-vitals-fleet: Reasons: alerts pending and firing: A',
+  'vllm-vitals-fleet: Daemons not scraped, by name: A',
+  'vllm-vitals-fleet: Memory soonest full: A',
+  'vllm-vitals-fleet: GPUs lost or throttled: A',
+  'vllm-vitals-fleet: annotation Restarts of vLLM',
+  'vllm-vitals-fleet: annotation Restarts of the daemon',
+  'vllm-vitals-slo: annotation Restarts of vLLM',
+  'vllm-vitals-slo: annotation Restarts of the daemon',
+]
+
+describe('the queries of the dashboards, at a real Prometheus', { skip, timeout: 120_000 }, () => {
+  it('return something, of hosts in trouble and of the demonstration that is scraped', async () => {
+    const boards = await boardsOf()
+    const [whole, lives] = await Promise.all([
+      startWholeDaemon({ scenario: 'steady' }, { windows: ['1m', '5m', '1h'] }),
+      hosts(),
+    ])
+    const address = new URL(whole.url).host
+    const endSeconds = Math.floor(Date.now() / 1_000) - 2
+    const prometheus = await startFilledPrometheus({
+      history: asHistory(lives, { endSeconds, restarted: 'host-b:19400' }),
+      // Nobody listens at the second.
+      addresses: [address, '127.0.0.1:1'],
+    })
+    try {
+      await untilRecorded(prometheus)
+      assert.deepEqual(await emptyOnes(prometheus, boards, {}), [])
+      const empty = await emptyOnes(prometheus, boards, { instance: [address] })
+      assert.deepEqual(
+        empty.filter((where) => !goodWhenEmpty.includes(where)),
+        [],
+      )
+      const [up] = await prometheus.query(`vllm_vitals_up{instance="${address}",target="vllm"}`)
+      assert.equal(up?.value, 1)
+      await assertVariables(prometheus, boards, address)
+    } finally {
+      await prometheus.stop()
+      await whole.stop()
+    }
+  })
+})
+
+/** Waits until the last of the rules has been evaluated on the first scrape of the demonstration. */
+async function untilRecorded(prometheus: Prometheus): Promise<void> {
+  const wanted = [
+    'vllm_vitals_e2e_latency_seconds{target="vllm",window="5m"}',
+    'slo:vllm_vitals_errors_budget_remaining:ratio{target="vllm"}',
+    'model:vllm_vitals_e2e_latency_seconds:quantile_rate5m',
+    'ALERTS{alertname="VllmLatencyBudgetBurn"}',
+    'up == 0',
+    // A rate is taken between two scrapes.
+    'count_over_time(up[1m]) > 2 and up{instance!~"host-.*"} == 1',
+  ]
+  const lastMs = performance.now() + 40_000
+  for (const expression of wanted) {
+    while ((await prometheus.query(expression)).length === 0) {
+      assert.ok(performance.now() < lastMs, `expected ${expression} within 40 s, found nothing`)
+      await delay(200)
+    }
+  }
+}
+
+/** Which queries answer with nothing when `chosen` is, at what time soever of the last hour. */
+async function emptyOnes(
+  prometheus: Prometheus,
+  boards: readonly Board[],
+  chosen: Chosen,
+): Promise<readonly string[]> {
+  const toSeconds = Date.now() / 1_000
+  const span = { fromSeconds: toSeconds - 3_600, toSeconds }
+  const empty: string[] = []
+  for (const board of boards) {
+    for (const question of questionsOf(board)) {
+      const filled = { ...question, expr: filledIn(question.expr, board, chosen) }
+      if ((await countSeries(prometheus, filled, span)) === 0) empty.push(question.where)
+    }
+  }
+  return empty
+}
+
+/** Each variable offers what there is, narrowed by those before it. */
+async function assertVariables(
+  prometheus: Prometheus,
+  boards: readonly Board[],
+  address: string,
+): Promise<void> {
+  for (const board of boards) {
+    const offered = async (name: string, chosen: Chosen) => {
+      const variable = board.templating.list.find((one) => one.name === name)
+      assert.ok(variable !== undefined)
+      const { series, label } = sourceOf(variable)
+      const found = await prometheus.query(filledIn(series, board, chosen))
+      return [...new Set(found.map(({ metric }) => metric[label]))].sort()
+    }
+    const all = [address, 'host-a:19400', 'host-b:19400', 'host-c:19400'].sort()
+    assert.deepEqual(await offered('job', {}), ['vllm-vitals'], board.uid)
+    assert.deepEqual(await offered('instance', { job: ['vllm-vitals'] }), all, board.uid)
+    assert.deepEqual(await offered('instance', { job: ['vllm'] }), [], board.uid)
+    assert.deepEqual(await offered('target', { instance: [address] }), ['vllm'], board.uid)
+    assert.deepEqual(await offered('target', { instance: ['host-a:19400'] }), ['a', 'b', 'c'])
+    const models = await offered('model', { instance: ['host-a:19400'], target: ['a'] })
+    assert.deepEqual(models, ['Qwen/Qwen2.5-32B-Instruct'])
+  }
+}
