@@ -15,7 +15,7 @@ import type { Config } from '../../config/schema.ts'
 import { type Dashboard as BoardName, dashboardUids } from '../../rules/links.ts'
 import { formatDuration } from '../../units.ts'
 import { datasource, type Panel, type ValueLink } from './panel.ts'
-import { increase, type Scope, select } from './query.ts'
+import { increase, largest, select } from './query.ts'
 
 export interface Row {
   readonly title: string
@@ -183,49 +183,53 @@ function annotation({ name, color, expr, title, text, tags }: Annotation) {
     .tagKeys(tags)
 }
 
-/** When alerts fired, by the daemons themselves, so that it is known without rules in Prometheus. */
-export function alertAnnotation(scope: Scope): Annotation {
+/** When alerts fired at the daemons of a host, which is known without rules in Prometheus. */
+export function alertAnnotation(): Annotation {
+  const active = select('vllm_vitals_alert_active', 'alert', 'state="firing"')
   return {
     name: 'Alerts',
     color: 'red',
-    expr: `max by (instance, alertname, severity, target) (${select('vllm_vitals_alert_active', scope, 'state="firing"')})`,
+    expr: largest('instance, alertname, severity, target', active),
     title: '{{alertname}}',
     text: '{{target}} on {{instance}}',
     tags: 'severity',
   }
 }
 
-/** Alerts as Prometheus rings them, those among them that only it can ring. */
+/** Alerts as Prometheus rings them, those among them that only it can ring: one mark for all of a name. */
 export function ruleAnnotation(alerts: string): Annotation {
+  const firing = select('ALERTS', 'job', `alertname=~"${alerts}",alertstate="firing"`)
   return {
     name: 'Alerts',
     color: 'red',
-    expr: `max by (alertname, severity, instance) (${select('ALERTS', 'job', `alertname=~"${alerts}",alertstate="firing"`)})`,
+    expr: `count by (alertname, severity) (${firing})`,
     title: '{{alertname}}',
-    text: '{{instance}}',
+    text: '{{severity}}',
     tags: 'severity',
   }
 }
 
-export function restartAnnotations(): readonly Annotation[] {
+/** Restarts, each by itself on the board of a host, and one mark for all of a job elsewhere. */
+export function restartAnnotations(of: 'each' | 'job'): readonly Annotation[] {
   const resets = increase(select('vllm_vitals_resets_total', 'target'))
-  const starts = select('process_start_time_seconds', 'daemon')
+  const starts = `changes(${select('process_start_time_seconds', 'daemon')}[$__rate_interval])`
+  const isEach = of === 'each'
   return [
     {
       name: 'Restarts of vLLM',
       color: 'blue',
-      expr: `max by (instance, target) (${resets}) > 0`,
+      expr: `${largest(isEach ? 'instance, target' : 'job', resets)} > 0`,
       title: 'vLLM restarted',
-      text: '{{target}} on {{instance}}: its counters began again',
-      tags: 'target',
+      text: isEach ? '{{target}} on {{instance}}: its counters began again' : 'job {{job}}',
+      tags: isEach ? 'target' : 'job',
     },
     {
       name: 'Restarts of the daemon',
       color: 'purple',
-      expr: `max by (instance) (changes(${starts}[$__rate_interval])) > 0`,
+      expr: `${largest(isEach ? 'instance' : 'job', starts)} > 0`,
       title: 'vllm-vitals restarted',
-      text: '{{instance}}',
-      tags: 'instance',
+      text: isEach ? '{{instance}}' : 'job {{job}}',
+      tags: isEach ? 'instance' : 'job',
     },
   ]
 }

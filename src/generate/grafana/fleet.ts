@@ -11,7 +11,7 @@ import { fleetGpuRow } from './fleet-gpus.ts'
 import { alertTable } from './host.ts'
 import { colorOf, nameOf } from './host-latency.ts'
 import { lines, type Panel, stat, type Table, table } from './panel.ts'
-import { codeOf, health, inWindow, largest, select } from './query.ts'
+import { codeOf, health, inWindow, largest, lasting, peak, recordedOver, select } from './query.ts'
 
 /** All hosts: how many are well, which are the worst, and what the models as a whole do. */
 export function fleetBoard(config: Config): Board {
@@ -24,7 +24,7 @@ export function fleetBoard(config: Config): Board {
     single: false,
     from: 'now-3h',
     refresh: '1m',
-    annotations: [ruleAnnotation('Vllm.*'), ...restartAnnotations()],
+    annotations: [ruleAnnotation('Vllm.*'), ...restartAnnotations('job')],
     rows: [
       { title: 'How they are', panels: [...overview(), ...reasons(config)] },
       { title: 'The worst of them', panels: [...worst(config), ...fullest(config)] },
@@ -209,7 +209,14 @@ function latency({ quantiles }: Config): Row {
         unit: 's',
         width: 6,
         queries: quantiles.map((quantile) => ({
-          expr: `topk(10, ${select(`model:vllm_vitals_${stem}_seconds:quantile_rate5m`, 'jobModel', `quantile="${quantile}"`)})`,
+          expr: recordedOver(
+            select(
+              `model:vllm_vitals_${stem}_seconds:quantile_rate5m`,
+              'jobModel',
+              `quantile="${quantile}"`,
+            ),
+            10,
+          ),
           legend: `{{model_name}} ${nameOf(quantile)}`,
         })),
         ...(quantiles.length > 1 ? {} : { colors: { [nameOf(quantiles[0] ?? 0)]: colorOf(0) } }),
@@ -220,7 +227,7 @@ function latency({ quantiles }: Config): Row {
 
 function traffic({ thresholds }: Config): Row {
   const recorded = (name: string, legend: string) => ({
-    expr: `topk(10, ${select(`model:vllm_vitals_${name}:rate5m`, 'jobModel')})`,
+    expr: recordedOver(select(`model:vllm_vitals_${name}:rate5m`, 'jobModel'), 10),
     legend,
   })
   const ofJob =
@@ -254,7 +261,7 @@ function traffic({ thresholds }: Config): Row {
         width: 6,
         queries: [
           {
-            expr: `topk(20, ${select('job:vllm_vitals_error:ratio_rate5m', 'job')})`,
+            expr: recordedOver(select('job:vllm_vitals_error:ratio_rate5m', 'job'), 20),
             legend: '{{job}}',
           },
         ],
@@ -266,6 +273,11 @@ function traffic({ thresholds }: Config): Row {
 }
 
 function running(): Panel {
+  const sums = (name: string) => {
+    const series = select(name, 'model')
+    const by = (inner: string) => `sum by (model_name) (${inner})`
+    return lasting(by(series), by(peak(series)), 10)
+  }
   return lines({
     title: 'Requests running and waiting',
     description: 'Sums over the chosen targets, for the 10 models with the most.',
@@ -273,11 +285,11 @@ function running(): Panel {
     width: 6,
     queries: [
       {
-        expr: `topk(10, sum by (model_name) (${select('vllm_vitals_requests_running', 'model')}))`,
+        expr: sums('vllm_vitals_requests_running'),
         legend: '{{model_name}} running',
       },
       {
-        expr: `topk(10, sum by (model_name) (${select('vllm_vitals_requests_waiting', 'model')}))`,
+        expr: sums('vllm_vitals_requests_waiting'),
         legend: '{{model_name}} waiting',
       },
     ],

@@ -1,7 +1,7 @@
 import type { Config } from '../../config/schema.ts'
 import type { Row } from './board.ts'
 import { lines, type Panel } from './panel.ts'
-import { largest, select } from './query.ts'
+import { largestOver, lasting, select } from './query.ts'
 
 const named = '{{instance}} GPU {{gpu}}'
 
@@ -39,7 +39,7 @@ export function gpuRow({ thresholds }: Config): Row {
 }
 
 function each(name: string): string {
-  return largest('instance, gpu', select(name, 'gpu'))
+  return largestOver('instance, gpu', select(name, 'gpu'))
 }
 
 function memory(): Panel {
@@ -70,7 +70,7 @@ function memoryUsers(): readonly Panel[] {
         'What each process holds, the 20 largest. A process that is not vLLM, or an old one of it, takes room that vLLM counts on.',
       unit: 'bytes',
       width: 8,
-      queries: [{ expr: largest(labels, held), legend: 'GPU {{gpu}} {{process}} {{pid}}' }],
+      queries: [{ expr: largestOver(labels, held), legend: 'GPU {{gpu}} {{process}} {{pid}}' }],
     }),
     lines({
       title: 'GPU memory growth',
@@ -78,7 +78,7 @@ function memoryUsers(): readonly Panel[] {
         'How fast the memory of a process grows, where it grows steadily; otherwise there is no line.',
       unit: 'Bps',
       width: 8,
-      queries: [{ expr: largest(labels, growth), legend: 'GPU {{gpu}} {{process}} {{pid}}' }],
+      queries: [{ expr: largestOver(labels, growth), legend: 'GPU {{gpu}} {{process}} {{pid}}' }],
     }),
     lines({
       title: 'Time until the GPU memory is full',
@@ -86,7 +86,15 @@ function memoryUsers(): readonly Panel[] {
         'At the present growth. There is no line unless memory grows steadily, and that is good.',
       unit: 's',
       width: 8,
-      queries: [{ expr: `bottomk(20, min by (instance, gpu) (${left}))`, legend: named }],
+      queries: [
+        {
+          expr: lasting(
+            `min by (instance, gpu) (${left})`,
+            `-1 * min by (instance, gpu) (min_over_time(${left}[$__range] @ end()))`,
+          ),
+          legend: named,
+        },
+      ],
     }),
   ]
 }
@@ -118,7 +126,7 @@ function heat(): readonly Panel[] {
       description: 'Of the multiprocessors and of the memory. A clock that falls slows every step.',
       unit: 'hertz',
       width: 8,
-      queries: [{ expr: largest('instance, gpu, clock', clock), legend: `${named} {{clock}}` }],
+      queries: [{ expr: largestOver('instance, gpu, clock', clock), legend: `${named} {{clock}}` }],
     }),
   ]
 }

@@ -2,7 +2,7 @@ import type { Config } from '../../config/schema.ts'
 import { seconds } from '../../rules/words.ts'
 import type { Row } from './board.ts'
 import { lines, type Panel, type Query } from './panel.ts'
-import { inWindow, largest } from './query.ts'
+import { inWindow, largestOver } from './query.ts'
 
 const colors = ['blue', 'yellow', 'red', 'purple', 'green']
 
@@ -156,12 +156,12 @@ function slowest({ quantiles, thresholds }: Config): Panel {
   return lines({
     title: `End to end by target and model, ${nameOf(highest)} ($window)`,
     description:
-      'Each target and model by itself, the 20 slowest at every moment; dashed: what p99 is held to.',
+      'Each target and model by itself, the 20 that were slowest; dashed: what p99 is held to.',
     unit: 's',
     width: 12,
     queries: [
       {
-        expr: largest('instance, target, model_name', estimate),
+        expr: largestOver('instance, target, model_name', estimate),
         legend: '{{instance}} {{target}} {{model_name}}',
       },
     ],

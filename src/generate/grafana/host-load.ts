@@ -2,7 +2,7 @@ import type { Config } from '../../config/schema.ts'
 import { formatDuration } from '../../units.ts'
 import type { Row } from './board.ts'
 import { lines, type Panel } from './panel.ts'
-import { increase, inWindow, largest, select } from './query.ts'
+import { increase, inWindow, largestOver, select } from './query.ts'
 
 /** What waits, and what gets done. */
 export function trafficRow(config: Config): Row {
@@ -39,7 +39,7 @@ export function trafficRow(config: Config): Row {
         width: 6,
         queries: [
           {
-            expr: largest(
+            expr: largestOver(
               'instance, target, model_name',
               select('vllm_vitals_oldest_wait_lower_bound_seconds', 'model'),
             ),
@@ -135,7 +135,7 @@ export function errorRow({ thresholds }: Config): Row {
 }
 
 export function kvCacheRow(): Row {
-  const usage = largest(
+  const usage = largestOver(
     'instance, target, model_name',
     select('vllm_vitals_kv_cache_usage_ratio', 'model'),
   )
@@ -167,7 +167,7 @@ export function kvCacheRow(): Row {
         width: 8,
         queries: [
           {
-            expr: largest(
+            expr: largestOver(
               'instance, target',
               inWindow('vllm_vitals_preemptions_per_second', 'model'),
             ),

@@ -5,7 +5,7 @@ import { gpuRow } from './host-gpus.ts'
 import { latencyRow } from './host-latency.ts'
 import { errorRow, kvCacheRow, trafficRow } from './host-load.ts'
 import { type Panel, type Step, stat, table, timeline, type ValueLink } from './panel.ts'
-import { codeOf, health, largest, select, state } from './query.ts'
+import { codeOf, codeOver, health, largest, select, state } from './query.ts'
 import { watchingRow } from './watching.ts'
 
 /** One host: how it is and why first, and then what that is told from. */
@@ -19,7 +19,7 @@ export function hostBoard(config: Config): Board {
     single: true,
     from: 'now-1h',
     refresh: '30s',
-    annotations: [alertAnnotation('alert'), ...restartAnnotations()],
+    annotations: [alertAnnotation(), ...restartAnnotations('each')],
     rows: [
       { title: 'How it is, and why', panels: lightPanels(config) },
       latencyRow(config),
@@ -63,11 +63,11 @@ function lightPanels(config: Config): readonly Panel[] {
     timeline({
       title: 'Health over time',
       description:
-        'The status of each target and of the GPUs as the daemon gave it. A gap: Prometheus had no daemon to ask.',
+        'The status of each target and of the GPUs as the daemon gave it, of the 20 that are worst now. A gap: Prometheus had no daemon to ask.',
       unit: 'short',
       width: 12,
       height: 8,
-      queries: [{ expr: codeOf(health, 'source'), legend: '{{instance}} {{target}}' }],
+      queries: [{ expr: codeOver(health, 'source'), legend: '{{instance}} {{target}}' }],
       coded: health,
     }),
   ]

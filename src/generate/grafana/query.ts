@@ -36,6 +36,31 @@ export function largest(labels: string, expression: string, count = shownAtMost)
   return `topk(${count}, max by (${labels}) (${expression}))`
 }
 
+/**
+ * Returns `shown` for as many combinations of labels as a panel shows, the same ones at every moment of the range
+ * that is looked at: those for which `ranked`, which speaks of the whole range, is largest. A mere `topk` chooses
+ * anew at every moment, and draws a line for everyone who ever was among the first.
+ */
+export function lasting(shown: string, ranked: string, count = shownAtMost): string {
+  return `${shown} and topk(${count}, ${ranked})`
+}
+
+/** The highest value of a series within the range that is looked at. */
+export function peak(series: string): string {
+  return `max_over_time(${series}[$__range] @ end())`
+}
+
+/** The lines over time of those of `labels` that had the largest values. */
+export function largestOver(labels: string, series: string): string {
+  const by = (inner: string) => `max by (${labels}) (${inner})`
+  return lasting(by(series), by(peak(series)))
+}
+
+/** The lines over time of the recorded series that had the largest values. */
+export function recordedOver(series: string, count: number): string {
+  return lasting(series, peak(series), count)
+}
+
 /** How much a counter grows each second, as fine as the panel can show it. */
 export function rate(counter: string): string {
   return `rate(${counter}[$__rate_interval])`
@@ -77,10 +102,19 @@ export const state: Coded = {
   ],
 }
 
-/** Returns for each target the place of what holds among the values of `coded`, those furthest from well first. */
-export function codeOf({ family, label, values }: Coded, scope: Scope): string {
+/** Returns for each target the place of what holds among the values of `coded`, those furthest from well alone. */
+export function codeOf(coded: Coded, scope: Scope): string {
+  return `topk(${shownAtMost}, ${codes(coded, scope, '')})`
+}
+
+/** The same over time, of those that are furthest from well at its end. */
+export function codeOver(coded: Coded, scope: Scope): string {
+  return lasting(codes(coded, scope, ''), codes(coded, scope, ' @ end()'))
+}
+
+function codes({ family, label, values }: Coded, scope: Scope, at: string): string {
   const parts = values.map(
-    ({ value }, place) => `${place} * ${select(family, scope, `${label}="${value}"`)}`,
+    ({ value }, place) => `${place} * ${select(family, scope, `${label}="${value}"`)}${at}`,
   )
-  return largest('instance, target', parts.join(' or '))
+  return `max by (instance, target) (${parts.join(' or ')})`
 }

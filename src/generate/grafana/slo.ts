@@ -4,7 +4,16 @@ import { formatDuration } from '../../units.ts'
 import { type Board, type Row, restartAnnotations, ruleAnnotation } from './board.ts'
 import { runbookLink } from './host.ts'
 import { lines, type Panel, stat, table } from './panel.ts'
-import { type Scope, select, shownAtMost } from './query.ts'
+import {
+  increase,
+  largestOver,
+  lasting,
+  peak,
+  recordedOver,
+  type Scope,
+  select,
+  shownAtMost,
+} from './query.ts'
 
 /** The windows of the recording rules, and how many times too fast a budget burns when an alert rings. */
 const windows = ['5m', '30m', '1h', '2h', '6h', '1d', '3d'] as const
@@ -57,7 +66,7 @@ export function sloBoard(config: Config): Board {
     single: false,
     from: `now-${formatDuration(slo.periodMs)}`,
     refresh: '5m',
-    annotations: [ruleAnnotation(alerts), ...restartAnnotations()],
+    annotations: [ruleAnnotation(alerts), ...restartAnnotations('job')],
     rows: [
       {
         title: `The budgets over ${period}`,
@@ -76,7 +85,7 @@ function share(ratio: number): string {
 }
 
 function remaining({ stem, scope }: Promised): string {
-  return `bottomk(${shownAtMost}, ${select(`slo:vllm_vitals_${stem}_budget_remaining:ratio`, scope)})`
+  return select(`slo:vllm_vitals_${stem}_budget_remaining:ratio`, scope)
 }
 
 function left(promised: Promised): Panel {
@@ -86,7 +95,7 @@ function left(promised: Promised): Panel {
     unit: 'percentunit',
     width: 6,
     decimals: 1,
-    queries: [{ expr: remaining(promised), legend: promised.legend }],
+    queries: [{ expr: `bottomk(${shownAtMost}, ${remaining(promised)})`, legend: promised.legend }],
     steps: [
       { from: Number.NEGATIVE_INFINITY, color: 'red' },
       { from: 0, color: 'orange' },
@@ -124,7 +133,7 @@ function promiseRow(promised: Promised, period: string): Row {
   const allowed = Number((1 - ratio).toPrecision(10))
   const pairs = (spans: readonly string[]) =>
     spans.map((window) => ({
-      expr: `topk(5, ${bad(window)} / ${allowed})`,
+      expr: lasting(`${bad(window)} / ${allowed}`, peak(bad(window)), 5),
       legend: `${legend} ${window}`,
     }))
   return {
@@ -137,7 +146,13 @@ function promiseRow(promised: Promised, period: string): Row {
         width: 8,
         openBelow: true,
         max: 1,
-        queries: [{ expr: remaining(promised), legend }],
+        queries: [
+          {
+            // Those with least left at the end.
+            expr: lasting(remaining(promised), `-1 * ${remaining(promised)} @ end()`),
+            legend,
+          },
+        ],
       }),
       lines({
         title: `${name} burn rate, fast`,
@@ -182,7 +197,10 @@ function volumeRow(): Row {
         width: 8,
         queries: [
           {
-            expr: `topk(${shownAtMost}, ${select('model:vllm_vitals_requests:rate5m', 'jobModel')})`,
+            expr: recordedOver(
+              select('model:vllm_vitals_requests:rate5m', 'jobModel'),
+              shownAtMost,
+            ),
             legend: '{{model_name}}',
           },
         ],
@@ -195,7 +213,10 @@ function volumeRow(): Row {
         width: 8,
         queries: [
           {
-            expr: `topk(${shownAtMost}, sum by (target) (increase(${ended}[$__rate_interval])))`,
+            expr: lasting(
+              `sum by (target) (${increase(ended)})`,
+              `sum by (target) (increase(${ended}[$__range] @ end()))`,
+            ),
             legend: '{{target}}',
           },
         ],
@@ -208,7 +229,7 @@ function volumeRow(): Row {
         width: 8,
         queries: [
           {
-            expr: `topk(${shownAtMost}, max by (instance, target, model_name) (${over}))`,
+            expr: largestOver('instance, target, model_name', over),
             legend: '{{instance}} {{target}}',
           },
         ],

@@ -1,6 +1,6 @@
 import type { Row } from './board.ts'
 import { lines, type Panel, table } from './panel.ts'
-import { increase, largest, rate, select } from './query.ts'
+import { increase, largest, largestOver, lasting, rate, select } from './query.ts'
 
 /** The daemon about itself. */
 export function watchingRow(): Row {
@@ -17,7 +17,7 @@ function readings(): readonly Panel[] {
       width: 6,
       queries: [
         {
-          expr: largest(
+          expr: largestOver(
             'instance, target',
             select('vllm_vitals_collect_duration_seconds', 'source'),
           ),
@@ -57,7 +57,7 @@ function readings(): readonly Panel[] {
       width: 6,
       queries: [
         {
-          expr: largest('instance', select('process_resident_memory_bytes', 'daemon')),
+          expr: largestOver('instance', select('process_resident_memory_bytes', 'daemon')),
           legend: '{{instance}}',
         },
       ],
@@ -66,6 +66,7 @@ function readings(): readonly Panel[] {
 }
 
 function upkeep(): readonly Panel[] {
+  const cpu = select('process_cpu_seconds_total', 'daemon')
   return [
     lines({
       title: 'CPU of the daemon',
@@ -74,7 +75,10 @@ function upkeep(): readonly Panel[] {
       width: 6,
       queries: [
         {
-          expr: largest('instance', rate(select('process_cpu_seconds_total', 'daemon'))),
+          expr: lasting(
+            `max by (instance) (${rate(cpu)})`,
+            `max by (instance) (rate(${cpu}[$__range] @ end()))`,
+          ),
           legend: '{{instance}}',
         },
       ],

@@ -131,6 +131,7 @@ export type Chosen = Readonly<Record<string, readonly string[]>>
 export function filledIn(expr: string, board: Board, chosen: Chosen, interval = '1m'): string {
   const text = expr
     .replaceAll('$__rate_interval', interval)
+    .replaceAll('$__range', '3600s')
     .replaceAll(/\$(\w+)|\$\{(\w+)\}/g, (whole, plain?: string, braced?: string) => {
       const variable = board.templating.list.find(({ name }) => name === (plain ?? braced))
       return variable === undefined ? whole : writtenFor(variable, chosen[variable.name])

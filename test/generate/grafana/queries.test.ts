@@ -8,7 +8,7 @@ import type { Prometheus } from '../../fakes/prometheus.ts'
 import { findProgram } from '../../repository.ts'
 import { type Board, boardsOf, type Chosen, filledIn, questionsOf, sourceOf } from './boards.ts'
 import { countSeries, startFilledPrometheus } from './filled-prometheus.ts'
-import { asHistory, live } from './told-history.ts'
+import { asHistory, live, many } from './told-history.ts'
 
 const isMissing = ['prometheus', 'promtool'].find((name) => findProgram(name) === undefined)
 const skip = isMissing === undefined ? false : `${isMissing} is not on PATH`
@@ -94,6 +94,45 @@ describe('the queries of the dashboards, at a real Prometheus', { skip, timeout:
   })
 })
 
+describe('the dashboards of 200 targets that are all in trouble', {
+  skip,
+  timeout: 120_000,
+}, () => {
+  it('draw no more than can be told apart, on every board', async () => {
+    const [busy, , leak] = await hosts()
+    const more = (leak?.pages.at(-1)?.text ?? '')
+      .split('\n')
+      .filter((line) => /^vllm_vitals_gpu_memory_(growth|seconds)/.test(line))
+    assert.equal(more.length, 2)
+    assert.ok(busy !== undefined)
+    const endSeconds = Math.floor(Date.now() / 1_000) - 2
+    const lives = many(200, busy, { target: 'target="b"', more })
+    const prometheus = await startFilledPrometheus({
+      history: asHistory(lives, { endSeconds, restarted: 'none' }),
+      addresses: [],
+    })
+    try {
+      await until(prometheus, 'count(slo:vllm_vitals_errors_budget_remaining:ratio) == 200')
+      await until(prometheus, 'count(model:vllm_vitals_requests:rate5m) == 200')
+      const toSeconds = Date.now() / 1_000
+      const span = { fromSeconds: toSeconds - 3_600, toSeconds }
+      const crowded: string[] = []
+      for (const board of await boardsOf()) {
+        for (const question of questionsOf(board)) {
+          const filled = { ...question, expr: filledIn(question.expr, board, {}) }
+          const count = await countSeries(prometheus, filled, span)
+          if (count > 20) crowded.push(`${question.where}: ${count}`)
+        }
+      }
+      assert.deepEqual(crowded, [])
+      const alerts = await prometheus.query('count(vllm_vitals_alert_active{state="firing"})')
+      assert.ok((alerts[0]?.value ?? 0) >= 400)
+    } finally {
+      await prometheus.stop()
+    }
+  })
+})
+
 /** Waits until the last of the rules has been evaluated on the first scrape of the demonstration. */
 async function untilRecorded(prometheus: Prometheus): Promise<void> {
   const wanted = [
@@ -105,12 +144,14 @@ async function untilRecorded(prometheus: Prometheus): Promise<void> {
     // A rate is taken between two scrapes.
     'count_over_time(up[1m]) > 2 and up{instance!~"host-.*"} == 1',
   ]
+  for (const expression of wanted) await until(prometheus, expression)
+}
+
+async function until(prometheus: Prometheus, expression: string): Promise<void> {
   const lastMs = performance.now() + 40_000
-  for (const expression of wanted) {
-    while ((await prometheus.query(expression)).length === 0) {
-      assert.ok(performance.now() < lastMs, `expected ${expression} within 40 s, found nothing`)
-      await delay(200)
-    }
+  while ((await prometheus.query(expression)).length === 0) {
+    assert.ok(performance.now() < lastMs, `expected ${expression} within 40 s, found nothing`)
+    await delay(200)
   }
 }
 

@@ -70,3 +70,34 @@ export function asHistory(
   lines.sort((a, b) => a.at - b.at)
   return `${lines.map(({ line }) => line).join('\n')}\n# EOF\n`
 }
+
+/**
+ * Returns `count` hosts with one target and one GPU each, all in the trouble that the target and the first GPU of
+ * `life` are in at its end, each with a model of its own. `more` are further lines of their pages.
+ */
+export function many(
+  count: number,
+  life: Life,
+  { target, more }: { readonly target: string; readonly more: readonly string[] },
+): readonly Life[] {
+  const pages = life.pages.slice(-2).map(({ atSeconds, text }) => ({
+    atSeconds,
+    lines: [...text.split('\n'), ...more].filter(
+      (line) =>
+        !/^(#|nodejs_|$)/.test(line) &&
+        !/window="(1m|1h)"/.test(line) &&
+        (!line.includes('target="') || /target="(|gpu)"/.test(line) || line.includes(target)) &&
+        (!line.includes('gpu="') || line.includes('gpu="0"')),
+    ),
+  }))
+  return Array.from({ length: count }, (_, index) => ({
+    instance: `host-${index}:19400`,
+    pages: pages.map(({ atSeconds, lines }) => ({
+      atSeconds,
+      text: lines
+        .join('\n')
+        .replaceAll(/model_name="[^"]+"/g, `model_name="model-${index}"`)
+        .replaceAll(target, `target="vllm-${index}"`),
+    })),
+  }))
+}
