@@ -21,7 +21,7 @@ export function fleetGpuRow({ thresholds }: Config): Row {
         description:
           'The 20 GPUs whose memory grows steadily and will be full first. Empty: none grows.',
         unit: 's',
-        queries: [{ expr: `bottomk(20, min by (instance, gpu, uuid) (${left}))` }],
+        queries: [{ expr: `bottomk(20, min by (instance, gpu) (${left}))` }],
         value: 'full in',
         ascending: true,
       }),
@@ -30,7 +30,7 @@ export function fleetGpuRow({ thresholds }: Config): Row {
         description:
           'The 20 GPUs with the largest share of memory in use. vLLM takes most of it by plan.',
         unit: 'percentunit',
-        queries: [{ expr: largest('instance, gpu, uuid', used) }],
+        queries: [{ expr: largest('instance, gpu', used) }],
         value: 'used',
         steps: [{ from: thresholds.gpuMemoryRatio, color: 'orange' }],
       }),
@@ -39,26 +39,40 @@ export function fleetGpuRow({ thresholds }: Config): Row {
         description:
           'GPUs that are gone, lost or need a reset, and those slowed down by the hardware or by heat, with the reason. Empty is good.',
         unit: 'short',
-        width: 8,
+        width: 6,
         queries: [
           {
             expr: largest(
-              'instance, gpu, uuid, reason',
+              'instance, gpu, reason',
               `label_replace(${lost} == 1, "reason", "lost", "", "") or ${throttled} == 1`,
             ),
           },
         ],
-        columns: ['instance', 'gpu', 'uuid', 'reason'],
+        columns: ['instance', 'gpu', 'reason'],
         sortBy: 'reason',
         links: { instance: toHost(rowInstance) },
       }),
+      cards(),
     ],
   }
 }
 
 function list(spec: Omit<Table, 'width' | 'links' | 'columns'>): Panel {
-  const columns = ['instance', 'gpu', 'uuid']
-  return table({ ...spec, columns, width: 8, links: { instance: toHost(rowInstance) } })
+  const columns = ['instance', 'gpu']
+  return table({ ...spec, columns, width: 6, links: { instance: toHost(rowInstance) } })
+}
+
+function cards(): Panel {
+  const info = select('vllm_vitals_gpu_info', 'gpu')
+  return table({
+    title: 'Cards and drivers',
+    description: 'How many GPUs of which kind run under which driver.',
+    unit: 'short',
+    width: 6,
+    queries: [{ expr: `topk(20, count by (name, driver_version, cuda_version) (${info}))` }],
+    columns: ['name', 'driver_version', 'cuda_version'],
+    value: 'count',
+  })
 }
 
 function counts(): readonly Panel[] {

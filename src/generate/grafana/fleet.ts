@@ -8,7 +8,7 @@ import {
   toHost,
 } from './board.ts'
 import { fleetGpuRow } from './fleet-gpus.ts'
-import { alertTable } from './host.ts'
+import { alertTable, gpuVariable } from './host.ts'
 import { colorOf, nameOf } from './host-latency.ts'
 import { lines, type Panel, stat, type Table, table } from './panel.ts'
 import { codeOf, health, inWindow, largest, lasting, peak, recordedOver, select } from './query.ts'
@@ -20,7 +20,7 @@ export function fleetBoard(config: Config): Board {
     title: 'vllm-vitals / Fleet',
     description:
       'All daemons of a job: how many targets are well, the worst of them, and what each model does as a whole. No panel draws more than 20 targets. Quantiles of a model come from merged histograms by way of the recording rules, never from averages.',
-    variables: ['job', 'instance', 'target', 'model', 'gpu', 'window'],
+    variables: ['job', 'instance', 'target', 'model', ...gpuVariable(config), 'window'],
     single: false,
     from: 'now-3h',
     refresh: '1m',
@@ -30,7 +30,7 @@ export function fleetBoard(config: Config): Board {
       { title: 'The worst of them', panels: [...worst(config), ...fullest(config)] },
       latency(config),
       traffic(config),
-      fleetGpuRow(config),
+      ...(config.gpu.enabled === false ? [] : [fleetGpuRow(config)]),
       versions(),
     ],
   }
@@ -298,24 +298,17 @@ function running(): Panel {
 
 function versions(): Row {
   const build = select('vllm_vitals_build_info', 'daemon')
-  const cards = select('vllm_vitals_gpu_info', 'gpu')
-  const shown = { unit: 'short', width: 12, value: 'count' } as const
   return {
     title: 'Versions',
     panels: [
       table({
-        ...shown,
         title: 'Versions of the daemon',
+        unit: 'short',
+        width: 24,
+        value: 'count',
         description: 'How many daemons run which version: more than one is a rollout under way.',
         queries: [{ expr: `topk(20, count by (version, revision, nodeversion) (${build}))` }],
         columns: ['version', 'revision', 'nodeversion'],
-      }),
-      table({
-        ...shown,
-        title: 'Cards and drivers',
-        description: 'How many GPUs of which kind run under which driver.',
-        queries: [{ expr: `topk(20, count by (name, driver_version, cuda_version) (${cards}))` }],
-        columns: ['name', 'driver_version', 'cuda_version'],
       }),
     ],
   }

@@ -1,6 +1,12 @@
 import type { Config } from '../../config/schema.ts'
 import { runbookUrl } from '../../rules/links.ts'
-import { alertAnnotation, type Board, restartAnnotations, rowInstance } from './board.ts'
+import {
+  alertAnnotation,
+  type Board,
+  restartAnnotations,
+  rowInstance,
+  type VariableName,
+} from './board.ts'
 import { gpuRow } from './host-gpus.ts'
 import { latencyRow } from './host-latency.ts'
 import { errorRow, kvCacheRow, trafficRow } from './host-load.ts'
@@ -15,7 +21,7 @@ export function hostBoard(config: Config): Board {
     title: 'vllm-vitals / Host',
     description:
       'One daemon with its targets and GPUs: how they are and why, then what that is told from. With several targets or models chosen, a latency or a ratio is that of the worst of them.',
-    variables: ['job', 'instance', 'target', 'model', 'gpu', 'window'],
+    variables: ['job', 'instance', 'target', 'model', ...gpuVariable(config), 'window'],
     single: true,
     from: 'now-1h',
     refresh: '30s',
@@ -26,7 +32,7 @@ export function hostBoard(config: Config): Board {
       trafficRow(config),
       errorRow(config),
       kvCacheRow(),
-      gpuRow(config),
+      ...(config.gpu.enabled === false ? [] : [gpuRow(config)]),
       watchingRow(),
     ],
   }
@@ -139,7 +145,7 @@ function readingPanels(config: Config): readonly Panel[] {
     stat({
       title: 'Age of the data',
       description:
-        'How long ago each source was last read, by the clock of Prometheus. From the red mark on, windowed values are withdrawn.',
+        'How long ago each source was last read, by the clock of Prometheus. Red: older than three intervals of the slowest source, so that what it said is withdrawn.',
       unit: 's',
       width: 4,
       height: 6,
@@ -165,6 +171,11 @@ export const upOrDown = {
     { value: 'down', color: 'red' },
     { value: 'up', color: 'green' },
   ],
+}
+
+/** Where no GPU is watched, nothing of them is shown. */
+export function gpuVariable({ gpu }: Config): readonly VariableName[] {
+  return gpu.enabled === false ? [] : ['gpu']
 }
 
 const upSteps: readonly Step[] = [

@@ -93,6 +93,8 @@ export async function configOf(settings: Readonly<Record<string, unknown>>): Pro
 /** One query of a panel, or the one of an annotation. */
 export interface Question {
   readonly where: string
+  /** The board and the title: what all queries of a panel share. */
+  readonly panel: string
   readonly expr: string
   readonly instant: boolean
 }
@@ -101,12 +103,14 @@ export function questionsOf(board: Board): readonly Question[] {
   const ofPanels = board.panels.flatMap(({ title, targets = [] }) =>
     targets.map(({ refId, expr, instant }) => ({
       where: `${board.uid}: ${title}: ${refId}`,
+      panel: `${board.uid}: ${title}`,
       expr,
       instant,
     })),
   )
   const ofAnnotations = board.annotations.list.map(({ name, expr }) => ({
     where: `${board.uid}: annotation ${name}`,
+    panel: `${board.uid}: annotation ${name}`,
     expr,
     instant: false,
   }))

@@ -289,6 +289,34 @@ describe('the dashboards of a configuration', () => {
     for (const pair of filled ?? []) assert.ok(pair.every((name) => legends.includes(String(name))))
   })
 
+  it('show no GPUs where none are watched', async () => {
+    const without = await boardsOf({ 'gpu.enabled': false })
+    assert.equal(without.length, 3)
+    for (const board of without) {
+      const asked = questionsOf(board).filter(({ expr }) => expr.includes('vllm_vitals_gpu'))
+      assert.deepEqual(asked, [])
+      assert.ok(board.templating.list.every(({ name }) => name !== 'gpu'))
+    }
+    const asking = boards
+      .flatMap(questionsOf)
+      .filter(({ expr }) => expr.includes('vllm_vitals_gpu'))
+    assert.ok(asking.length > 20, `${asking.length}`)
+  })
+
+  it('link each row of the fleet to its host', () => {
+    const fleet = boards.find(({ uid }) => uid === 'vllm-vitals-fleet')
+    const tables = (fleet?.panels ?? []).filter(({ fieldConfig }) =>
+      fieldConfig?.overrides.some(({ matcher }) => matcher.options === 'instance'),
+    )
+    assert.equal(tables.length, 10)
+    for (const { fieldConfig } of tables) {
+      const text = JSON.stringify(fieldConfig?.overrides)
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: as Grafana has it.
+      const url = '/d/vllm-vitals-host/vllm-vitals-host?var-instance=${__data.fields.instance}&'
+      assert.ok(text.includes(`"url":"${url}`), text)
+    }
+  })
+
   it('link each alert to its runbook, at the daemon or where the configuration says', async () => {
     const title = 'Reasons: alerts pending and firing'
     const linksOf = (from: readonly Board[]) =>
