@@ -11,6 +11,7 @@ import {
   VariableRefresh,
   VariableSort,
 } from '@grafana/grafana-foundation-sdk/dashboard'
+import { DataqueryBuilder } from '@grafana/grafana-foundation-sdk/prometheus'
 import type { Config } from '../../config/schema.ts'
 import { type Dashboard as BoardName, dashboardUids } from '../../rules/links.ts'
 import { formatDuration } from '../../units.ts'
@@ -44,6 +45,8 @@ export interface Annotation {
   readonly text: string
   readonly tags: string
 }
+
+const annotationStep = '15s'
 
 /** The version of the format that Grafana 10 writes; later ones read it and bring it up to date. */
 const schemaVersion = 39
@@ -169,7 +172,14 @@ function windowVariable({ windowsMs }: Config) {
     .includeAll(false)
 }
 
+// Up to Grafana 11 the query is read from `expr`, from then on from `target`.
 function annotation({ name, color, expr, title, text, tags }: Annotation) {
+  const query = new DataqueryBuilder()
+    .datasource(datasource)
+    .refId('Anno')
+    .expr(expr)
+    .interval(annotationStep)
+    .range()
   return new AnnotationQueryBuilder()
     .name(name)
     .datasource(datasource)
@@ -177,7 +187,8 @@ function annotation({ name, color, expr, title, text, tags }: Annotation) {
     .hide(false)
     .iconColor(color)
     .expr(expr)
-    .step('15s')
+    .step(annotationStep)
+    .target(query)
     .titleFormat(title)
     .textFormat(text)
     .tagKeys(tags)

@@ -66,6 +66,7 @@ export interface Board {
     readonly list: readonly {
       readonly name: string
       readonly expr: string
+      readonly target: { readonly expr: string }
       readonly datasource: Source
     }[]
   }

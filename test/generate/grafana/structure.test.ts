@@ -63,6 +63,17 @@ describe('the dashboards', () => {
     }
   })
 
+  it('mark alerts and restarts, in the words of every Grafana', () => {
+    for (const { uid, annotations } of boards) {
+      assert.deepEqual(
+        annotations.list.map(({ name }) => name),
+        ['Alerts', 'Restarts of vLLM', 'Restarts of the daemon'],
+        uid,
+      )
+      for (const { expr, target } of annotations.list) assert.equal(target.expr, expr)
+    }
+  })
+
   it('narrow every selector by job, and by instance but for what is recorded for all of them', () => {
     for (const { where, expr } of boards.flatMap(questionsOf)) {
       const found = selectors(expr)
