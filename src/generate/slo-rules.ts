@@ -44,7 +44,7 @@ const leastBad = 10
 const leastCovered = 1 / 4
 
 /** An objective with a large budget would never ring in a total outage without this. */
-const highestRatio = 0.95
+export const highestRatio = 0.95
 
 /** Rates over five minutes are recorded, and everything longer is taken from them. */
 const rateSpan = '5m'

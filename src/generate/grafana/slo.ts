@@ -1,11 +1,19 @@
 import type { Config } from '../../config/schema.ts'
 import { seconds, spanText } from '../../rules/words.ts'
 import { formatDuration } from '../../units.ts'
+import {
+  type BurnWindow,
+  budgetAlertNames,
+  burnWindows,
+  highestRatio,
+  ratioSpans,
+} from '../slo-rules.ts'
 import { type Board, type Row, restartAnnotations, ruleAnnotation } from './board.ts'
 import { runbookLink } from './host.ts'
 import { lines, type Panel, stat, table } from './panel.ts'
 import {
   increase,
+  inWindow,
   largestOver,
   lasting,
   peak,
@@ -15,16 +23,7 @@ import {
   shownAtMost,
 } from './query.ts'
 
-/** The windows of the recording rules, and how many times too fast a budget burns when an alert rings. */
-const windows = ['5m', '30m', '1h', '2h', '6h', '1d', '3d'] as const
-const burns = [
-  { from: 1, color: 'yellow' },
-  { from: 3, color: 'orange' },
-  { from: 6, color: 'red' },
-  { from: 14.4, color: 'dark-red' },
-] as const
-
-const alerts = 'Vllm(Latency|Error)BudgetBurn'
+const alerts = budgetAlertNames.join('|')
 
 /** One promise to users: whose budget it is, and how its series are called. */
 interface Promised {
@@ -72,8 +71,8 @@ export function sloBoard(config: Config): Board {
         title: `The budgets over ${period}`,
         panels: [left(latency), left(errors), ringing(config)],
       },
-      promiseRow(latency, period),
-      promiseRow(errors, period),
+      promiseRow(latency, config),
+      promiseRow(errors, config),
       volumeRow(),
     ],
   }
@@ -81,11 +80,13 @@ export function sloBoard(config: Config): Board {
 
 /** Every figure of an objective matters: `99.95 %`. */
 function share(ratio: number): string {
-  return `${Number((100 * ratio).toPrecision(10))} %`
+  return `${exact(100 * ratio)} %`
 }
 
-function remaining({ stem, scope }: Promised): string {
-  return select(`slo:vllm_vitals_${stem}_budget_remaining:ratio`, scope)
+/** It is recorded as seldom as a value counts as present at all, so the last one of a longer time is taken. */
+function remaining({ stem, scope }: Promised, at = ''): string {
+  const recorded = select(`slo:vllm_vitals_${stem}_budget_remaining:ratio`, scope)
+  return `last_over_time(${recorded}[15m]${at})`
 }
 
 function left(promised: Promised): Panel {
@@ -127,17 +128,13 @@ function ringing(config: Config): Panel {
   })
 }
 
-function promiseRow(promised: Promised, period: string): Row {
-  const { stem, name, scope, legend, ratio } = promised
-  const bad = (window: string) => select(`slo:vllm_vitals_${stem}_bad:ratio_rate${window}`, scope)
-  const allowed = Number((1 - ratio).toPrecision(10))
-  const pairs = (spans: readonly string[]) =>
-    spans.map((window) => ({
-      expr: lasting(`${bad(window)} / ${allowed}`, peak(bad(window)), 5),
-      legend: `${legend} ${window}`,
-    }))
+function promiseRow(promised: Promised, { slo }: Config): Row {
+  const { name, ratio, words } = promised
+  const windows = burnWindows(slo)
+  const period = spanText(slo.periodMs)
+  const allowed = exact(1 - ratio)
   return {
-    title: `${name}: ${promised.words}`,
+    title: `${name}: ${words}`,
     panels: [
       lines({
         title: `${name} budget left over time`,
@@ -149,42 +146,78 @@ function promiseRow(promised: Promised, period: string): Row {
         queries: [
           {
             // Those with least left at the end.
-            expr: lasting(remaining(promised), `-1 * ${remaining(promised)} @ end()`),
-            legend,
+            expr: lasting(remaining(promised), `-1 * ${remaining(promised, ' @ end()')}`),
+            legend: promised.legend,
           },
         ],
       }),
-      lines({
-        title: `${name} burn rate, fast`,
-        description: `How many times faster than allowed the budget is spent; at 1 it lasts exactly ${period}. Prometheus rings when a long and its short window are both above a dashed line: 1h and 5m above 14.4, 6h and 30m above 6. The 5 fastest for each window.`,
-        unit: 'suffix: x',
-        width: 8,
-        queries: pairs(['5m', '30m', '1h', '6h']),
-        thresholds: burns.slice(2),
-      }),
-      lines({
-        title: `${name} burn rate, slow`,
-        description:
-          'The same over longer windows: 1d and 2h above 3, 3d and 6h above 1 are a ticket. The 5 fastest for each window.',
-        unit: 'suffix: x',
-        width: 8,
-        queries: pairs(['2h', '6h', '1d', '3d']),
-        thresholds: burns.slice(0, 2),
-      }),
+      burnPanel(
+        promised,
+        windows.filter(({ severity }) => severity === 'critical'),
+        {
+          title: `${name} burn rate, for a page`,
+          description: `How many times faster than allowed the budget is spent; at 1 it lasts exactly ${period}. Somebody is paged`,
+        },
+      ),
+      burnPanel(
+        promised,
+        windows.filter(({ severity }) => severity === 'warning'),
+        {
+          title: `${name} burn rate, for a ticket`,
+          description: 'The same over longer windows. A ticket is due',
+        },
+      ),
       lines({
         title: `${name}: share of bad requests`,
         description: `What the burn rates are made of: the share of requests that break the promise, by window. Dashed: the ${share(allowed)} that is allowed. The largest of the chosen.`,
         unit: 'percentunit',
         width: 24,
-        queries: windows.map((window) => ({ expr: `max(${bad(window)})`, legend: window })),
+        queries: ratioSpans(slo).map((window) => ({
+          expr: `max(${bad(promised, window)})`,
+          legend: window,
+        })),
         thresholds: [{ from: allowed, color: 'red' }],
       }),
     ],
   }
 }
 
+/** How fast the budget burns over pairs of windows, beside the pace at which an alert rings. */
+function burnPanel(
+  promised: Promised,
+  windows: readonly BurnWindow[],
+  { title, description }: { readonly title: string; readonly description: string },
+): Panel {
+  const budget = exact(1 - promised.ratio)
+  // No share of bad requests is above all of them, so a large budget rings at a lower pace.
+  const pace = ({ factor }: BurnWindow) => exact(Math.min(factor, highestRatio / budget))
+  const pairs = windows.map((one) => `${one.long} and ${one.short} are above ${pace(one)}`)
+  const paces = [...new Set(windows.map(pace))].sort((a, b) => a - b)
+  return lines({
+    title,
+    description: `${description} when both ${pairs.join(', or ')} (dashed), with enough bad requests to be sure. The 5 fastest for each window.`,
+    unit: 'suffix: x',
+    width: 8,
+    queries: windows
+      .flatMap(({ short, long }) => [short, long])
+      .map((window) => ({
+        expr: lasting(`${bad(promised, window)} / ${budget}`, peak(bad(promised, window)), 5),
+        legend: `${promised.legend} ${window}`,
+      })),
+    thresholds: paces.map((from, index) => ({ from, color: index === 0 ? 'orange' : 'red' })),
+  })
+}
+
+function bad({ stem, scope }: Promised, window: string): string {
+  return select(`slo:vllm_vitals_${stem}_bad:ratio_rate${window}`, scope)
+}
+
+/** Takes out what arithmetic left behind the tenth figure. */
+function exact(value: number): number {
+  return Number(value.toPrecision(10))
+}
+
 function volumeRow(): Row {
-  const over = select('vllm_vitals_e2e_latency_over_threshold_ratio', 'model', 'window="$window"')
   const ended = select('vllm_vitals_requests_ended_total', 'target')
   return {
     title: 'What was counted',
@@ -194,7 +227,7 @@ function volumeRow(): Row {
         description:
           'Requests that ended, by model: a budget of few requests is spent by one of them.',
         unit: 'reqps',
-        width: 8,
+        width: 6,
         queries: [
           {
             expr: recordedOver(
@@ -210,7 +243,7 @@ function volumeRow(): Row {
         description:
           'How many ended between two points, of the 20 busiest targets: the denominator of errors.',
         unit: 'short',
-        width: 8,
+        width: 6,
         queries: [
           {
             expr: lasting(
@@ -221,19 +254,40 @@ function volumeRow(): Row {
           },
         ],
       }),
-      lines({
-        title: 'Share over the latency threshold ($window)',
-        description:
-          'As the daemons see it, of the 20 worst targets and models: who spends the budget of latency.',
-        unit: 'percentunit',
-        width: 8,
-        queries: [
-          {
-            expr: largestOver('instance, target, model_name', over),
-            legend: '{{instance}} {{target}}',
-          },
-        ],
-      }),
+      ...spenders(),
     ],
   }
+}
+
+/** What the budgets were spent on, and by whom. */
+function spenders(): readonly Panel[] {
+  const over = inWindow('vllm_vitals_e2e_latency_over_threshold_ratio', 'model')
+  const slow = select('vllm_vitals_e2e_latency_over_threshold_requests_total', 'model')
+  const failed = select('vllm_vitals_requests_failed_certain_total', 'target')
+  return [
+    lines({
+      title: 'Bad requests',
+      description:
+        'How many took too long, and how many failed for certain, between two points: what the budgets were spent on.',
+      unit: 'short',
+      width: 6,
+      queries: [
+        { expr: `sum(${increase(slow)})`, legend: 'too slow' },
+        { expr: `sum(max without (reason) (${increase(failed)}))`, legend: 'failed' },
+      ],
+    }),
+    lines({
+      title: 'Share over the latency threshold ($window)',
+      description:
+        'As the daemons see it, of the 20 worst targets and models: who spends the budget of latency.',
+      unit: 'percentunit',
+      width: 6,
+      queries: [
+        {
+          expr: largestOver('instance, target, model_name', over),
+          legend: '{{instance}} {{target}}',
+        },
+      ],
+    }),
+  ]
 }

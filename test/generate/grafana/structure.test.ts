@@ -276,8 +276,14 @@ describe('the dashboards of a configuration', () => {
     // 1 - 0.999, and 1 - 0.9995.
     assert.deepEqual(stepsOf(panel('slo', title)), [null, 0.001])
     assert.deepEqual(stepsOf(panel('slo', title, changed)), [null, 0.0005])
-    const burn = panel('slo', 'Latency burn rate, fast', changed).targets?.[0]?.expr ?? ''
+    const burn = panel('slo', 'Latency burn rate, for a page', changed).targets?.[0]?.expr ?? ''
     assert.ok(burn.includes(' / 0.05 and '), burn)
+    // Ten per cent in a tenth of the period: 1; in a thirtieth of it: 3. Two in a 720th: 14.4; five in a 120th: 6.
+    assert.deepEqual(stepsOf(panel('slo', 'Latency burn rate, for a ticket')), [null, 1, 3])
+    assert.deepEqual(stepsOf(panel('slo', 'Latency burn rate, for a page')), [null, 6, 14.4])
+    // A budget of 0.1 is burnt 9.5 times too fast when 95 % of the requests are bad.
+    const large = await boardsOf({ slo: { latency: 0.9 } })
+    assert.deepEqual(stepsOf(panel('slo', 'Latency burn rate, for a page', large)), [null, 6, 9.5])
     const texts = JSON.stringify(changed)
     for (const words of ['95 % of the requests end', '99.95 % of the requests succeed', '28 d']) {
       assert.ok(texts.includes(words), words)
