@@ -16,7 +16,7 @@ import type { Config } from '../../config/schema.ts'
 import { type Dashboard as BoardName, dashboardUids } from '../../rules/links.ts'
 import { formatDuration } from '../../units.ts'
 import { datasource, type Panel, type ValueLink } from './panel.ts'
-import { increase, largest, select } from './query.ts'
+import { increase, largest, ofDaemons, select } from './query.ts'
 
 export interface Row {
   readonly title: string
@@ -141,7 +141,7 @@ function variable(name: VariableName, board: Board, config: Config) {
   const narrowed = board.variables.includes('instance')
     ? query
     : query.replaceAll('instance=~"$instance",', '').replaceAll(',instance=~"$instance"', '')
-  return new QueryVariableBuilder(name)
+  const builder = new QueryVariableBuilder(name)
     .label(label)
     .datasource(datasource)
     .query({ query: narrowed, refId: `variable-${name}` })
@@ -150,12 +150,13 @@ function variable(name: VariableName, board: Board, config: Config) {
     .sort(name === 'gpu' ? VariableSort.NumericalAsc : VariableSort.NaturalAsc)
     .multi(!isSingle)
     .includeAll(true)
-    .allValue('.*')
     .current(
       isSingle
         ? { selected: true, text: 'All', value: '$__all' }
         : { selected: true, text: ['All'], value: ['$__all'] },
     )
+  // All jobs are those of daemons, not whatever else is scraped; of the rest there may be too many to name.
+  return name === 'job' ? builder : builder.allValue('.*')
 }
 
 /** The windows that the daemon publishes; the second of them is shown at first. */
@@ -223,7 +224,8 @@ export function ruleAnnotation(alerts: string): Annotation {
 /** Restarts, each by itself on the board of a host, and one mark for all of a job elsewhere. */
 export function restartAnnotations(of: 'each' | 'job'): readonly Annotation[] {
   const resets = increase(select('vllm_vitals_resets_total', 'target'))
-  const starts = `changes(${select('process_start_time_seconds', 'daemon')}[$__rate_interval])`
+  const started = select('process_start_time_seconds', 'daemon')
+  const starts = ofDaemons(`changes(${started}[$__rate_interval])`)
   const isEach = of === 'each'
   return [
     {

@@ -61,6 +61,20 @@ export function recordedOver(series: string, count: number): string {
   return lasting(series, peak(series), count)
 }
 
+/**
+ * What every process publishes, such as `process_cpu_seconds_total`, of the daemons alone: others may be scraped in the
+ * same job.
+ */
+export function ofDaemons(expression: string): string {
+  return `${expression} and on (job, instance) ${select('vllm_vitals_build_info', 'daemon')}`
+}
+
+/** The same of those that were daemons at any time of the range that is looked at. */
+export function ofDaemonsOver(expression: string): string {
+  const seen = `last_over_time(${select('vllm_vitals_build_info', 'daemon')}[$__range] @ end())`
+  return `${expression} and on (job, instance) ${seen}`
+}
+
 /** How much a counter grows each second, as fine as the panel can show it. */
 export function rate(counter: string): string {
   return `rate(${counter}[$__rate_interval])`

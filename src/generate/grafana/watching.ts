@@ -1,6 +1,16 @@
 import type { Row } from './board.ts'
 import { lines, type Panel, table } from './panel.ts'
-import { increase, largest, largestOver, lasting, rate, select } from './query.ts'
+import {
+  increase,
+  largest,
+  largestOver,
+  lasting,
+  ofDaemons,
+  ofDaemonsOver,
+  peak,
+  rate,
+  select,
+} from './query.ts'
 
 /** The daemon about itself. */
 export function watchingRow(): Row {
@@ -8,6 +18,7 @@ export function watchingRow(): Row {
 }
 
 function readings(): readonly Panel[] {
+  const memory = select('process_resident_memory_bytes', 'daemon')
   const failures = select('vllm_vitals_collect_failures_total', 'source')
   return [
     lines({
@@ -57,7 +68,10 @@ function readings(): readonly Panel[] {
       width: 6,
       queries: [
         {
-          expr: largestOver('instance', select('process_resident_memory_bytes', 'daemon')),
+          expr: lasting(
+            `max by (instance) (${ofDaemons(memory)})`,
+            `max by (instance) (${ofDaemonsOver(peak(memory))})`,
+          ),
           legend: '{{instance}}',
         },
       ],
@@ -76,8 +90,8 @@ function upkeep(): readonly Panel[] {
       queries: [
         {
           expr: lasting(
-            `max by (instance) (${rate(cpu)})`,
-            `max by (instance) (rate(${cpu}[$__range] @ end()))`,
+            `max by (instance) (${ofDaemons(rate(cpu))})`,
+            `max by (instance) (${ofDaemonsOver(`rate(${cpu}[$__range] @ end())`)})`,
           ),
           legend: '{{instance}}',
         },

@@ -125,7 +125,12 @@ export function sourceOf({ query }: Variable): { readonly series: string; readon
   return { series, label }
 }
 
-/** What is chosen, by variable; a variable that is not named here stands at All. */
+/**
+ * What is chosen, by variable; one that is not named here stands at All, which is its own value or, where it has none,
+ * every value that it offers: the one job of the tests.
+ */
+export const onlyJob = 'vllm-vitals'
+
 export type Chosen = Readonly<Record<string, readonly string[]>>
 
 /**
@@ -151,8 +156,8 @@ function writtenFor(variable: Variable, chosen: readonly string[] | undefined): 
     const [value = String(current?.value)] = chosen ?? []
     return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"')
   }
-  if (chosen === undefined) return allValue ?? '.*'
-  const escaped = chosen.map((value) =>
+  if (chosen === undefined && allValue !== undefined) return allValue
+  const escaped = (chosen ?? [onlyJob]).map((value) =>
     value.replaceAll('\\', '\\\\\\\\').replaceAll(/[$^*{}[\]'+?.()|]/g, '\\\\$&'),
   )
   return escaped.length === 1 ? (escaped[0] ?? '') : `(${escaped.join('|')})`

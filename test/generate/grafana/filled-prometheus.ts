@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { parse, stringify } from 'yaml'
 import { makeFiles } from '../../../src/generate/generate.ts'
 import { type Prometheus, startPrometheus } from '../../fakes/prometheus.ts'
-import { configOf, type Question } from './boards.ts'
+import { configOf, onlyJob, type Question } from './boards.ts'
 
 const run = promisify(execFile)
 
@@ -47,7 +47,9 @@ export async function startFilledPrometheus(options: {
       global: { scrape_interval: '1s', scrape_timeout: '900ms', evaluation_interval: '1s' },
       rule_files: [rules],
       scrape_configs: [
-        { job_name: 'vllm-vitals', static_configs: [{ targets: options.addresses }] },
+        { job_name: onlyJob, static_configs: [{ targets: options.addresses }] },
+        // Somebody else's, and not there.
+        { job_name: 'other', static_configs: [{ targets: ['127.0.0.1:2'] }] },
       ],
     }
     const prometheus = await startPrometheus(stringify(config), data)
@@ -77,23 +79,25 @@ async function rulesEachSecond(): Promise<Rules> {
   }
 }
 
+type Labels = Readonly<Record<string, string>>
+
 interface Answer {
   readonly status: string
   readonly error?: string
-  readonly data?: { readonly result: readonly unknown[] }
+  readonly data?: { readonly result: readonly { readonly metric: Labels }[] }
 }
 
-/** How many series answer a question whose variables are filled in; throws when Prometheus refuses it. */
-export async function countSeries(
+/** The labels of what answers a question whose variables are filled in; throws when Prometheus refuses it. */
+export async function seriesOf(
   prometheus: Prometheus,
   { where, expr, instant }: Question,
   span: { readonly fromSeconds: number; readonly toSeconds: number },
-): Promise<number> {
+): Promise<readonly Labels[]> {
   const query = encodeURIComponent(expr)
   const path = instant
     ? `query?query=${query}&time=${span.toSeconds}`
     : `query_range?query=${query}&start=${span.fromSeconds}&end=${span.toSeconds}&step=${stepSeconds}`
   const answer = (await prometheus.ask(`/api/v1/${path}`)) as Answer
   if (answer.data === undefined) throw new Error(`${where}: ${answer.error}: ${expr}`)
-  return answer.data.result.length
+  return answer.data.result.map(({ metric }) => metric)
 }

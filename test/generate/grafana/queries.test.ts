@@ -7,8 +7,8 @@ import { startWholeDaemon } from '../../e2e/whole-daemon.ts'
 import type { Prometheus } from '../../fakes/prometheus.ts'
 import { findProgram } from '../../repository.ts'
 import { type Board, boardsOf, type Chosen, filledIn, questionsOf, sourceOf } from './boards.ts'
-import { countSeries, startFilledPrometheus } from './filled-prometheus.ts'
-import { asHistory, live, many } from './told-history.ts'
+import { seriesOf, startFilledPrometheus } from './filled-prometheus.ts'
+import { asHistory, type Life, live, many } from './told-history.ts'
 
 const isMissing = ['prometheus', 'promtool'].find((name) => findProgram(name) === undefined)
 const skip = isMissing === undefined ? false : `${isMissing} is not on PATH`
@@ -50,6 +50,15 @@ function hosts(): ReturnType<typeof watchHosts> {
   return watched
 }
 
+/** Another process that is scraped in the same job as the daemons. */
+const exporter: Life = {
+  instance: 'exporter:9100',
+  pages: [0, 10, 20].map((atSeconds) => ({
+    atSeconds,
+    text: `process_resident_memory_bytes 1e9\nprocess_cpu_seconds_total ${atSeconds}\nprocess_start_time_seconds ${atSeconds}`,
+  })),
+}
+
 /** What an alert has to ring for, a card to run hot for or a server to die for: empty is good, and nothing to worry. */
 const goodWhenEmpty = [
   'vllm-vitals-host: Reasons: alerts pending and firing: A',
@@ -80,7 +89,7 @@ describe('the queries of the dashboards, at a real Prometheus', { skip, timeout:
     const address = new URL(whole.url).host
     const endSeconds = Math.floor(Date.now() / 1_000) - 2
     const prometheus = await startFilledPrometheus({
-      history: asHistory(lives, { endSeconds, restarted: 'host-b:19400' }),
+      history: asHistory([...lives, exporter], { endSeconds, restarted: 'host-b:19400' }),
       // Nobody listens at the second.
       addresses: [address, '127.0.0.1:1'],
     })
@@ -94,6 +103,7 @@ describe('the queries of the dashboards, at a real Prometheus', { skip, timeout:
       )
       const [up] = await prometheus.query(`vllm_vitals_up{instance="${address}",target="vllm"}`)
       assert.equal(up?.value, 1)
+      await assertOnlyDaemons(prometheus, boards)
       await assertVariables(prometheus, boards, address)
     } finally {
       await prometheus.stop()
@@ -128,7 +138,7 @@ describe('the dashboards of 200 targets that are all in trouble', {
       for (const board of await boardsOf()) {
         for (const question of questionsOf(board)) {
           const filled = { ...question, expr: filledIn(question.expr, board, {}) }
-          const count = await countSeries(prometheus, filled, span)
+          const { length: count } = await seriesOf(prometheus, filled, span)
           assert.ok(count <= 20, `${question.where}: ${count}`)
           drawn.set(question.panel, (drawn.get(question.panel) ?? 0) + count)
         }
@@ -180,10 +190,25 @@ async function emptyOnes(
   for (const board of boards) {
     for (const question of questionsOf(board)) {
       const filled = { ...question, expr: filledIn(question.expr, board, chosen) }
-      if ((await countSeries(prometheus, filled, span)) === 0) empty.push(question.where)
+      if ((await seriesOf(prometheus, filled, span)).length === 0) empty.push(question.where)
     }
   }
   return empty
+}
+
+/** Nothing is shown of what else is scraped, in the same job or in others. */
+async function assertOnlyDaemons(prometheus: Prometheus, boards: readonly Board[]): Promise<void> {
+  const toSeconds = Date.now() / 1_000
+  const span = { fromSeconds: toSeconds - 3_600, toSeconds }
+  for (const board of boards) {
+    for (const question of questionsOf(board)) {
+      const filled = { ...question, expr: filledIn(question.expr, board, {}) }
+      const instances = (await seriesOf(prometheus, filled, span)).map(({ instance }) => instance)
+      const isOfUp = question.expr.includes('(up{')
+      if (!isOfUp) assert.ok(!instances.includes('exporter:9100'), question.where)
+      assert.ok(!instances.includes('127.0.0.1:2'), question.where)
+    }
+  }
 }
 
 /** Each variable offers what there is, narrowed by those before it. */

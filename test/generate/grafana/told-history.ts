@@ -1,5 +1,6 @@
 import type { Scenario } from '../../../src/demo/scenario.ts'
 import { startToldDaemon } from '../../e2e/told-daemon.ts'
+import { onlyJob } from './boards.ts'
 
 /** What a daemon served while scenarios ran beside it in told time. */
 export interface Life {
@@ -50,7 +51,7 @@ export function asHistory(
     for (const [index, { atSeconds, text }] of pages.entries()) {
       const at = endSeconds - last + atSeconds
       const begun = instance === restarted && 2 * index > pages.length ? pages.length >> 1 : 0
-      const own = `instance="${instance}",job="vllm-vitals"`
+      const own = `instance="${instance}",job="${onlyJob}"`
       const put = (name: string, labels: string, value: string) =>
         lines.push({
           at,
