@@ -5,7 +5,6 @@ import {
   largest,
   largestOver,
   lasting,
-  ofDaemons,
   ofDaemonsOver,
   peak,
   rate,
@@ -18,7 +17,6 @@ export function watchingRow(): Row {
 }
 
 function readings(): readonly Panel[] {
-  const memory = select('process_resident_memory_bytes', 'daemon')
   const failures = select('vllm_vitals_collect_failures_total', 'source')
   return [
     lines({
@@ -61,6 +59,13 @@ function readings(): readonly Panel[] {
         },
       ],
     }),
+  ]
+}
+
+function upkeep(): readonly Panel[] {
+  const cpu = select('process_cpu_seconds_total', 'daemon')
+  const memory = select('process_resident_memory_bytes', 'daemon')
+  return [
     lines({
       title: 'Memory of the daemon',
       description: 'Resident, as the kernel counts it; not that of vLLM.',
@@ -69,19 +74,13 @@ function readings(): readonly Panel[] {
       queries: [
         {
           expr: lasting(
-            `max by (instance) (${ofDaemons(memory)})`,
+            `max by (instance) (${memory})`,
             `max by (instance) (${ofDaemonsOver(peak(memory))})`,
           ),
           legend: '{{instance}}',
         },
       ],
     }),
-  ]
-}
-
-function upkeep(): readonly Panel[] {
-  const cpu = select('process_cpu_seconds_total', 'daemon')
-  return [
     lines({
       title: 'CPU of the daemon',
       description: 'Share of one core. It does not hold what nvidia-smi takes.',
@@ -90,7 +89,7 @@ function upkeep(): readonly Panel[] {
       queries: [
         {
           expr: lasting(
-            `max by (instance) (${ofDaemons(rate(cpu))})`,
+            `max by (instance) (${rate(cpu)})`,
             `max by (instance) (${ofDaemonsOver(`rate(${cpu}[$__range] @ end())`)})`,
           ),
           legend: '{{instance}}',

@@ -89,7 +89,10 @@ describe('the queries of the dashboards, at a real Prometheus', { skip, timeout:
     const address = new URL(whole.url).host
     const endSeconds = Math.floor(Date.now() / 1_000) - 2
     const prometheus = await startFilledPrometheus({
-      history: asHistory([...lives, exporter], { endSeconds, restarted: 'host-b:19400' }),
+      history: asHistory([...lives, exporter], {
+        endSeconds,
+        restarted: ['host-b:19400', exporter.instance],
+      }),
       // Nobody listens at the second.
       addresses: [address, '127.0.0.1:1'],
     })
@@ -126,7 +129,7 @@ describe('the dashboards of 200 targets that are all in trouble', {
     const endSeconds = Math.floor(Date.now() / 1_000) - 2
     const lives = many(200, busy, { target: 'target="b"', more })
     const prometheus = await startFilledPrometheus({
-      history: asHistory(lives, { endSeconds, restarted: 'none' }),
+      history: asHistory(lives, { endSeconds, restarted: [] }),
       addresses: [],
     })
     try {

@@ -38,19 +38,19 @@ const sampleLine = /^(\w+)(?:\{(.*)\})? (\S+)$/
 
 /**
  * Returns `lives` as OpenMetrics with times, as if Prometheus had scraped them under the job `vllm-vitals`, the
- * last page of each at `endSeconds`. What a page says of times is moved with it; a daemon of `restarted` is
+ * last page of each at `endSeconds`. What a page says of times is moved with it; a process of `restarted` is
  * started anew half-way.
  */
 export function asHistory(
   lives: readonly Life[],
-  { endSeconds, restarted }: { readonly endSeconds: number; readonly restarted: string },
+  { endSeconds, restarted }: { readonly endSeconds: number; readonly restarted: readonly string[] },
 ): string {
   const lines: { readonly at: number; readonly line: string }[] = []
   for (const { instance, pages } of lives) {
     const last = pages.at(-1)?.atSeconds ?? 0
     for (const [index, { atSeconds, text }] of pages.entries()) {
       const at = endSeconds - last + atSeconds
-      const begun = instance === restarted && 2 * index > pages.length ? pages.length >> 1 : 0
+      const begun = restarted.includes(instance) && 2 * index > pages.length ? pages.length >> 1 : 0
       const own = `instance="${instance}",job="${onlyJob}"`
       const put = (name: string, labels: string, value: string) =>
         lines.push({
