@@ -108,7 +108,7 @@ export const throughputLow: Rule = {
 }
 
 /** KV cache above this, and preemptions beside it, is pressure; alone it is good batching. */
-const fullKvCacheRatio = 0.95
+export const fullKvCacheRatio = 0.95
 
 export const kvCachePressure: Rule = {
   name: 'VllmKvCachePressure',

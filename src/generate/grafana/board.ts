@@ -25,7 +25,6 @@ export interface Row {
 
 export interface Board {
   readonly name: BoardName
-  readonly title: string
   readonly description: string
   /** The variables beside the data source, in the order in which each narrows those after it. */
   readonly variables: readonly VariableName[]
@@ -59,7 +58,7 @@ const titles: Readonly<Record<BoardName, string>> = {
 
 /** Returns a dashboard in the classic format. Panels are numbered and placed in the order of `rows`. */
 export function dashboardOf(board: Board, config: Config): Dashboard {
-  const builder = new DashboardBuilder(board.title)
+  const builder = new DashboardBuilder(titles[board.name])
     .uid(dashboardUids[board.name])
     .description(board.description)
     .tags(['vllm', 'vllm-vitals'])
@@ -138,14 +137,11 @@ function variable(name: VariableName, board: Board, config: Config) {
   if (name === 'window') return windowVariable(config)
   const [query, label] = offered[name]
   const isSingle = board.single && name === 'instance'
-  const narrowed = board.variables.includes('instance')
-    ? query
-    : query.replaceAll('instance=~"$instance",', '').replaceAll(',instance=~"$instance"', '')
   const builder = new QueryVariableBuilder(name)
     .label(label)
     .datasource(datasource)
-    .query({ query: narrowed, refId: `variable-${name}` })
-    .definition(narrowed)
+    .query({ query, refId: `variable-${name}` })
+    .definition(query)
     .refresh(VariableRefresh.OnTimeRangeChanged)
     .sort(name === 'gpu' ? VariableSort.NumericalAsc : VariableSort.NaturalAsc)
     .multi(!isSingle)
@@ -173,7 +169,7 @@ function windowVariable({ windowsMs }: Config) {
     .includeAll(false)
 }
 
-// Up to Grafana 11 the query is read from `expr`, from then on from `target`.
+// Older versions of Grafana read the query from `expr`, later ones from `target`.
 function annotation({ name, color, expr, title, text, tags }: Annotation) {
   const query = new DataqueryBuilder()
     .datasource(datasource)

@@ -90,7 +90,7 @@ export function nameOf(quantile: number): string {
   return `p${Number((quantile * 100).toPrecision(10))}`
 }
 
-export function colorOf(index: number): string {
+function colorOf(index: number): string {
   return colors[index % colors.length] ?? 'blue'
 }
 

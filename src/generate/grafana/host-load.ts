@@ -1,4 +1,6 @@
 import type { Config } from '../../config/schema.ts'
+import { fullKvCacheRatio } from '../../rules/requests.ts'
+import { percent } from '../../rules/words.ts'
 import { formatDuration } from '../../units.ts'
 import type { Row } from './board.ts'
 import { lines, type Panel } from './panel.ts'
@@ -147,8 +149,7 @@ export function kvCacheRow(): Row {
     panels: [
       lines({
         title: 'KV cache in use',
-        description:
-          'Of the fullest engine of each target, and the highest value within the window. Full alone is no trouble; full with preemptions is. Dashed: above 95 % preemptions count as pressure.',
+        description: `Of the fullest engine of each target, and the highest value within the window. Full alone is no trouble; full with preemptions is. Dashed: above ${percent(fullKvCacheRatio)} preemptions count as pressure.`,
         unit: 'percentunit',
         width: 8,
         max: 1,
@@ -157,7 +158,7 @@ export function kvCacheRow(): Row {
           { expr: highest, legend: 'highest in $window' },
         ],
         dashed: '/highest/',
-        thresholds: [{ from: 0.95, color: 'red' }],
+        thresholds: [{ from: fullKvCacheRatio, color: 'red' }],
       }),
       lines({
         title: 'Preemptions per second ($window)',

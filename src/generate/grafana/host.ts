@@ -18,7 +18,6 @@ import { watchingRow } from './watching.ts'
 export function hostBoard(config: Config): Board {
   return {
     name: 'host',
-    title: 'vllm-vitals / Host',
     description:
       'One daemon with its targets and GPUs: how they are and why, then what that is told from. With several targets or models chosen, a latency or a ratio is that of the worst of them.',
     variables: ['job', 'instance', 'target', 'model', ...gpuVariable(config), 'window'],

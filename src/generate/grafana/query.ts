@@ -1,7 +1,4 @@
-/**
- * What the series of a query have in common with the variables of the dashboard. The empty word of the last
- * two lets series through that carry no such label, as alerts of a GPU do.
- */
+/** How the series of a query are narrowed to what the variables of the dashboard choose. */
 const scopes = {
   daemon: 'job=~"$job",instance=~"$instance"',
   target: 'job=~"$job",instance=~"$instance",target=~"$target"',
@@ -9,6 +6,7 @@ const scopes = {
   gpu: 'job=~"$job",instance=~"$instance",gpu=~"$gpu"',
   /** A target, or the GPUs of the host, which are watched under a name of their own. */
   source: 'job=~"$job",instance=~"$instance",target=~"gpu|$target"',
+  /** An empty word lets through what carries no such label, as alerts of a GPU do. */
   alert: 'job=~"$job",instance=~"$instance",target=~"|gpu|$target",model_name=~"|$model"',
   /** What the recording rules make of all daemons of a job. */
   job: 'job=~"$job"',

@@ -59,7 +59,6 @@ export function sloBoard(config: Config): Board {
   const period = spanText(slo.periodMs)
   return {
     name: 'slo',
-    title: 'vllm-vitals / SLO',
     description: `What was promised over ${period}: ${latency.words}; ${errors.words}. From the recording rules.`,
     variables: ['job', 'instance', 'target', 'model', 'window'],
     single: false,

@@ -13,7 +13,7 @@ import {
 
 /** The daemon about itself. */
 export function watchingRow(): Row {
-  return { title: 'The daemon itself', panels: [...readings(), ...upkeep()] }
+  return { title: 'The daemon itself', panels: [...readings(), ...resources(), version()] }
 }
 
 function readings(): readonly Panel[] {
@@ -62,7 +62,7 @@ function readings(): readonly Panel[] {
   ]
 }
 
-function upkeep(): readonly Panel[] {
+function resources(): readonly Panel[] {
   const cpu = select('process_cpu_seconds_total', 'daemon')
   const memory = select('process_resident_memory_bytes', 'daemon')
   return [
@@ -96,30 +96,33 @@ function upkeep(): readonly Panel[] {
         },
       ],
     }),
-    table({
-      title: 'Version and configuration',
-      description:
-        'The version of each daemon; the last column is 0 where its last reload was refused and the configuration before it still runs.',
-      unit: 'short',
-      width: 18,
-      queries: [
-        {
-          expr: largest(
-            'instance, version, revision, nodeversion',
-            `${select('vllm_vitals_build_info', 'daemon')} * on (job, instance) group_left () ${select('vllm_vitals_config_last_reload_successful', 'daemon')}`,
-          ),
-        },
-      ],
-      columns: ['instance', 'version', 'revision', 'nodeversion'],
-      value: 'last reload',
-      coded: {
-        family: 'vllm_vitals_config_last_reload_successful',
-        label: '',
-        values: [
-          { value: 'refused', color: 'red' },
-          { value: 'succeeded', color: 'green' },
-        ],
-      },
-    }),
   ]
+}
+
+function version(): Panel {
+  return table({
+    title: 'Version and configuration',
+    description:
+      'The version of each daemon; the last column is 0 where its last reload was refused and the configuration before it still runs.',
+    unit: 'short',
+    width: 18,
+    queries: [
+      {
+        expr: largest(
+          'instance, version, revision, nodeversion',
+          `${select('vllm_vitals_build_info', 'daemon')} * on (job, instance) group_left () ${select('vllm_vitals_config_last_reload_successful', 'daemon')}`,
+        ),
+      },
+    ],
+    columns: ['instance', 'version', 'revision', 'nodeversion'],
+    value: 'last reload',
+    coded: {
+      family: 'vllm_vitals_config_last_reload_successful',
+      label: '',
+      values: [
+        { value: 'refused', color: 'red' },
+        { value: 'succeeded', color: 'green' },
+      ],
+    },
+  })
 }

@@ -83,7 +83,10 @@ describe('the queries of the dashboards, at a real Prometheus', { skip, timeout:
   it('return something, of hosts in trouble and of the demonstration that is scraped', async () => {
     const boards = await boardsOf()
     const [whole, lives] = await Promise.all([
-      startWholeDaemon({ scenario: 'steady' }, { windows: ['1m', '5m', '1h'] }),
+      startWholeDaemon(
+        { scenario: 'steady' },
+        { 'scrape.interval': '1s', 'scrape.timeout': '900ms' },
+      ),
       hosts(),
     ])
     const address = new URL(whole.url).host
@@ -99,11 +102,7 @@ describe('the queries of the dashboards, at a real Prometheus', { skip, timeout:
     try {
       await untilRecorded(prometheus)
       assert.deepEqual(await emptyOnes(prometheus, boards, {}), [])
-      const empty = await emptyOnes(prometheus, boards, { instance: [address] })
-      assert.deepEqual(
-        empty.filter((where) => !goodWhenEmpty.includes(where)),
-        [],
-      )
+      await assertFull(prometheus, boards, address)
       const [up] = await prometheus.query(`vllm_vitals_up{instance="${address}",target="vllm"}`)
       assert.equal(up?.value, 1)
       await assertOnlyDaemons(prometheus, boards)
@@ -178,6 +177,23 @@ async function until(prometheus: Prometheus, expression: string): Promise<void> 
   while ((await prometheus.query(expression)).length === 0) {
     assert.ok(performance.now() < lastMs, `expected ${expression} within 40 s, found nothing`)
     await delay(200)
+  }
+}
+
+/** The demonstration alone fills every panel but those that are empty where all is well. */
+async function assertFull(
+  prometheus: Prometheus,
+  boards: readonly Board[],
+  address: string,
+): Promise<void> {
+  const lastMs = performance.now() + 15_000
+  for (;;) {
+    const empty = await emptyOnes(prometheus, boards, { instance: [address] })
+    const wrong = empty.filter((where) => !goodWhenEmpty.includes(where))
+    if (wrong.length === 0) return
+    // On a busy machine a reading may fail, and with it go the gauges of that instant.
+    if (performance.now() > lastMs) assert.deepEqual(wrong, [])
+    await delay(500)
   }
 }
 
