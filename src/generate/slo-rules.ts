@@ -101,7 +101,7 @@ export function sloGroups(config: Config): readonly RuleGroup[] {
     {
       // A month of samples is no work for every half minute.
       name: 'vllm-vitals-slo-budget',
-      interval: '5m',
+      interval: '2m',
       rules: objectives.map((one) => budgetLeft(one, period)),
     },
   ]
