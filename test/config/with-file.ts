@@ -2,6 +2,7 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Loaded, type LoadOptions, loadConfig } from '../../src/config/load.ts'
+import type { Config } from '../../src/config/schema.ts'
 import { ConfigError } from '../../src/errors.ts'
 
 /** How a configuration is loaded in a test, and what stands in its folder beside it. */
@@ -25,6 +26,16 @@ export async function withFile<T>(
   } finally {
     await rm(folder, { recursive: true })
   }
+}
+
+/** The configuration in which `settings` stand, by their paths such as `scrape.interval`; the rest are defaults. */
+export async function configOf(settings: Readonly<Record<string, unknown>>): Promise<Config> {
+  const flags = Object.entries(settings).map(([path, value]) => ({
+    path: path.split('.'),
+    value,
+    origin: path,
+  }))
+  return (await loadConfig({ flags })).config
 }
 
 /** Loads `content` as configuration file. The folder is taken out of what is said about it. */

@@ -1,20 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { systemClock } from '../../src/clock.ts'
-import { loadConfig } from '../../src/config/load.ts'
 import { startDaemon } from '../../src/daemon.ts'
 import { createLogger } from '../../src/log.ts'
+import { configOf } from '../config/with-file.ts'
 import { closedPort } from '../fakes/local-server.ts'
 import { putAway, startReceiver, until } from '../push/receiver.ts'
-
-async function configOf(settings: Readonly<Record<string, unknown>>) {
-  const flags = Object.entries(settings).map(([path, value]) => ({
-    path: path.split('.'),
-    value,
-    origin: path,
-  }))
-  return (await loadConfig({ flags })).config
-}
 
 describe('the whole daemon', () => {
   it('pushes its alerts, tells of it in /metrics, and takes other Alertmanagers from a reload', {

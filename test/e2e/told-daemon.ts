@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
-import { loadConfig } from '../../src/config/load.ts'
 import { startDaemon } from '../../src/daemon.ts'
 import type { Scenario } from '../../src/demo/scenario.ts'
 import type { Truth } from '../../src/demo/truth.ts'
 import { createLogger } from '../../src/log.ts'
 import type { HealthBody } from '../../src/web/health.ts'
 import type { StatusBody } from '../../src/web/status.ts'
+import { configOf } from '../config/with-file.ts'
 import { ManualClock } from '../fakes/manual-clock.ts'
 import { type SmiFailure, startToldMachine } from './told-machine.ts'
 
@@ -149,15 +149,6 @@ export async function startToldDaemon(options: {
       await machine.stop()
     },
   }
-}
-
-async function configOf(settings: Readonly<Record<string, unknown>>) {
-  const flags = Object.entries(settings).map(([path, value]) => ({
-    path: path.split('.'),
-    value,
-    origin: path,
-  }))
-  return (await loadConfig({ flags })).config
 }
 
 async function lookAt(url: string): Promise<Omit<Sight, 'at' | 'wallMs' | 'posts'>> {

@@ -1,9 +1,9 @@
 import { systemClock } from '../../src/clock.ts'
-import { loadConfig } from '../../src/config/load.ts'
 import { type Daemon, startDaemon } from '../../src/daemon.ts'
 import { type Demo, startDemo } from '../../src/demo/run.ts'
 import type { Scenario } from '../../src/demo/scenario.ts'
 import { createLogger } from '../../src/log.ts'
+import { configOf } from '../config/with-file.ts'
 
 /** The daemon beside the simulator, both as a user has them, in this process. */
 export interface WholeDaemon {
@@ -34,12 +34,7 @@ export async function startWholeDaemon(
     'gpu.interval': '1s',
     ...settings,
   }
-  const flags = Object.entries(given).map(([path, value]) => ({
-    path: path.split('.'),
-    value,
-    origin: path,
-  }))
-  const { config } = await loadConfig({ flags })
+  const config = await configOf(given)
   let text = ''
   const { log } = createLogger(config.log, (bytes, done) => {
     text += new TextDecoder().decode(bytes)

@@ -21,6 +21,7 @@ export interface ShownAlert {
   readonly annotations: Readonly<Record<string, string>>
   readonly startsAt: string
   readonly endsAt: string
+  readonly generatorURL: string
   readonly receivers: readonly { readonly name: string }[]
   readonly status: {
     readonly state: 'unprocessed' | 'active' | 'suppressed'

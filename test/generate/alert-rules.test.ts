@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { builtinRules } from '../../src/rules/builtin.ts'
+import { configOf } from '../config/with-file.ts'
 import { findProgram } from '../repository.ts'
 import { type AlertCase, alertCases } from './alert-cases.ts'
-import { complaintsOf, configOf, type RuleTest, rulesOf } from './rule-tests.ts'
+import { complaintsOf, type RuleTest, rulesOf } from './rule-tests.ts'
 
 const skip = findProgram('promtool') === undefined ? 'promtool is not on PATH' : false
 

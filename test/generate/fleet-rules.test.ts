@@ -7,11 +7,12 @@ import type { Scenario } from '../../src/demo/scenario.ts'
 import { findScenario } from '../../src/demo/scenarios.ts'
 import { ruleGroups } from '../../src/generate/prometheus.ts'
 import type { RecordingRule } from '../../src/generate/rule-group.ts'
+import { configOf } from '../config/with-file.ts'
 import { startToldDaemon } from '../e2e/told-daemon.ts'
 import { type ScrapedPage, storeScrapes } from '../fakes/backfill.ts'
 import { startPrometheus } from '../fakes/prometheus.ts'
 import { findProgram } from '../repository.ts'
-import { complaintsOf, configOf, type RuleTest } from './rule-tests.ts'
+import { complaintsOf, type RuleTest } from './rule-tests.ts'
 
 const skip =
   findProgram('promtool') === undefined || findProgram('prometheus') === undefined

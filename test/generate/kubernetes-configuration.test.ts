@@ -2,24 +2,16 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { parse } from 'yaml'
-import type { Override } from '../../src/config/issues.ts'
-import { loadConfig } from '../../src/config/load.ts'
-import { type Config, configSchema } from '../../src/config/schema.ts'
+import { configSchema } from '../../src/config/schema.ts'
 import { dashboardFiles } from '../../src/generate/kubernetes/components.ts'
 import { podConfig } from '../../src/generate/kubernetes/configuration.ts'
 import { kubernetesFiles } from '../../src/generate/kubernetes/kubernetes.ts'
 import { manifestFile } from '../../src/generate/kubernetes/manifest.ts'
+import { configOf } from '../config/with-file.ts'
 import { repositoryRoot } from '../repository.ts'
 
 /** A file for credentials has to be readable; what is in it does not matter here. */
 const readable = join(repositoryRoot, 'config/compose/secrets/slack_url')
-
-async function configOf(settings: Readonly<Record<string, unknown>>): Promise<Config> {
-  const flags = Object.entries(settings).map(
-    ([path, value]): Override => ({ path: path.split('.'), value, origin: path }),
-  )
-  return (await loadConfig({ flags })).config
-}
 
 /** The files of a configuration, parsed, by their paths. */
 async function manifestsOf(settings: Readonly<Record<string, unknown>>) {

@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { stringify } from 'yaml'
-import { loadConfig } from '../../src/config/load.ts'
 import type { Config } from '../../src/config/schema.ts'
 import { prometheusFiles, ruleGroups } from '../../src/generate/prometheus.ts'
 import type { AlertingRule } from '../../src/generate/rule-group.ts'
@@ -27,15 +26,6 @@ export interface RuleTest {
     readonly eval_time: string
     readonly exp_samples: readonly { readonly labels?: string; readonly value: number }[]
   }[]
-}
-
-export async function configOf(settings: Readonly<Record<string, unknown>>): Promise<Config> {
-  const flags = Object.entries(settings).map(([path, value]) => ({
-    path: path.split('.'),
-    value,
-    origin: 'test',
-  }))
-  return (await loadConfig({ flags })).config
 }
 
 /** The alerting rules called `name`, of all groups. */

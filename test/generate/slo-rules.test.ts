@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { burnWindows } from '../../src/generate/slo-rules.ts'
+import { configOf } from '../config/with-file.ts'
 import { findProgram } from '../repository.ts'
-import { complaintsOf, configOf, type RuleTest, rulesOf } from './rule-tests.ts'
+import { complaintsOf, type RuleTest, rulesOf } from './rule-tests.ts'
 
 const skip = findProgram('promtool') === undefined ? 'promtool is not on PATH' : false
 

@@ -1,47 +1,25 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { systemClock } from '../../src/clock.ts'
 import { Pusher } from '../../src/push/pusher.ts'
 import type { Alert } from '../../src/rules/alert.ts'
-import { startProgram } from '../fakes/program.ts'
+import { alertmanagerProgram, type ShownAlert, startAlertmanager } from '../fakes/alertmanager.ts'
 import { alertOf, snapshotOf } from '../fakes/snapshots.ts'
 import { findProgram } from '../repository.ts'
 import { keepingLog } from '../web/serving.ts'
 
-interface Shown {
-  readonly labels: Readonly<Record<string, string>>
-  readonly annotations: Readonly<Record<string, string>>
-  readonly startsAt: string
-  readonly generatorURL: string
-}
-
-// Debian calls it by another name than its makers do.
-const command = ['alertmanager', 'prometheus-alertmanager'].find((name) => findProgram(name))
-
 const config = 'route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n'
 
-/** Starts a real Alertmanager for as long as `use` runs. */
+/** Runs `use` beside a real Alertmanager. */
 async function withAlertmanager(use: (url: string) => Promise<void>): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), 'vllm-vitals-alertmanager-'))
-  await writeFile(join(folder, 'alertmanager.yml'), config)
-  const program = startProgram(command ?? 'alertmanager', [
-    `--config.file=${join(folder, 'alertmanager.yml')}`,
-    `--storage.path=${join(folder, 'data')}`,
-    '--web.listen-address=127.0.0.1:0',
-    '--cluster.listen-address=',
-  ])
+  const alertmanager = await startAlertmanager({ config })
   try {
-    const [, address] = await program.said(/msg="?Listening on"? address=(\S+)/, 20_000)
-    await use(`http://${address}`)
+    await use(alertmanager.url)
   } finally {
-    await program.stop()
-    await rm(folder, { recursive: true, force: true })
+    await alertmanager.stop()
   }
 }
 
@@ -78,11 +56,11 @@ function startPusher(url: string, instance: string) {
 }
 
 /** The alerts that Alertmanager holds for firing, once they are `count`. */
-async function shown(url: string, count: number): Promise<readonly Shown[]> {
+async function shown(url: string, count: number): Promise<readonly ShownAlert[]> {
   const lastMs = performance.now() + 10_000
   for (;;) {
     const response = await fetch(`${url}/api/v2/alerts`, { signal: AbortSignal.timeout(5_000) })
-    const found = (await response.json()) as readonly Shown[]
+    const found = (await response.json()) as readonly ShownAlert[]
     if (found.length === count) return found
     assert.ok(performance.now() < lastMs, `expected ${count} alerts, found ${found.length}`)
     await delay(50)
@@ -93,7 +71,7 @@ const sinceWallMs = Date.now() - 110_000
 const alert = alertOf({ sinceWallMs })
 
 describe('a real Alertmanager', () => {
-  const skip = command === undefined ? 'alertmanager is not on PATH' : false
+  const skip = alertmanagerProgram === undefined ? 'alertmanager is not on PATH' : false
   it('shows what is pushed, ends what has ended, and keeps two hosts apart', {
     skip,
     timeout: 60_000,
@@ -138,6 +116,6 @@ async function assertAmtoolShows(url: string, instances: readonly string[]): Pro
   if (findProgram('amtool') === undefined) return
   const words = ['alert', 'query', `--alertmanager.url=${url}`, '-o', 'json', 'cluster=berlin']
   const { stdout } = await promisify(execFile)('amtool', words)
-  const found = JSON.parse(stdout) as readonly Shown[]
+  const found = JSON.parse(stdout) as readonly ShownAlert[]
   assert.deepEqual(found.map(({ labels }) => labels['instance']).toSorted(), instances)
 }

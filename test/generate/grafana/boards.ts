@@ -1,6 +1,5 @@
-import { loadConfig } from '../../../src/config/load.ts'
-import type { Config } from '../../../src/config/schema.ts'
 import { makeFiles } from '../../../src/generate/generate.ts'
+import { configOf } from '../../config/with-file.ts'
 
 export interface Target {
   readonly refId: string
@@ -80,15 +79,6 @@ export async function boardsOf(
   return files
     .filter(({ path }) => path.startsWith('dashboards/'))
     .map(({ text }) => JSON.parse(text) as Board)
-}
-
-export async function configOf(settings: Readonly<Record<string, unknown>>): Promise<Config> {
-  const flags = Object.entries(settings).map(([path, value]) => ({
-    path: path.split('.'),
-    value,
-    origin: path,
-  }))
-  return (await loadConfig({ flags })).config
 }
 
 /** One query of a panel, or the one of an annotation. */

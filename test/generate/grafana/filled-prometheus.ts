@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { parse, stringify } from 'yaml'
 import { makeFiles } from '../../../src/generate/generate.ts'
+import { configOf } from '../../config/with-file.ts'
 import { type Prometheus, startPrometheus } from '../../fakes/prometheus.ts'
-import { configOf, onlyJob, type Question } from './boards.ts'
+import { onlyJob, type Question } from './boards.ts'
 
 const run = promisify(execFile)
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import { it } from 'node:test'
 import { makeFiles } from '../../../src/generate/generate.ts'
-import { configOf } from './boards.ts'
+import { configOf } from '../../config/with-file.ts'
 
 it('the library of Grafana is loaded for dashboards, and for nothing else', async () => {
   const { cache } = createRequire(import.meta.url)

@@ -3,17 +3,10 @@ import { describe, it } from 'node:test'
 import { stringify } from 'yaml'
 import { makeFiles } from '../../../src/generate/generate.ts'
 import { MetricsPage, metricsOffers } from '../../../src/web/metrics.ts'
+import { configOf } from '../../config/with-file.ts'
 import { fullSnapshot } from '../../fakes/snapshots.ts'
 import { about } from '../../web/serving.ts'
-import {
-  type Board,
-  boardsOf,
-  configOf,
-  filledIn,
-  type Panel,
-  questionsOf,
-  sourceOf,
-} from './boards.ts'
+import { type Board, boardsOf, filledIn, type Panel, questionsOf, sourceOf } from './boards.ts'
 
 const boards = await boardsOf()
 const panelsOf = (board: Board) => board.panels.filter(({ type }) => type !== 'row')
