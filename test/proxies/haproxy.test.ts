@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { describe, it } from 'node:test'
+import { findProgram } from '../repository.ts'
+import { fakeHost } from './backends.ts'
+import { ask, eventually } from './client.ts'
+import { askAll, assertRefused, proxyContract, withProxy } from './contract.ts'
+import { haproxyFile, startHaproxy } from './proxy.ts'
+
+const skip = findProgram('haproxy') === undefined ? 'needs haproxy' : false
+
+describe('config/haproxy/haproxy.cfg', () => {
+  it('is valid, without a warning', { skip }, () => {
+    const { status, stdout, stderr } = spawnSync('haproxy', ['-c', '-f', haproxyFile], {
+      encoding: 'utf8',
+    })
+    assert.equal(status, 0, stdout + stderr)
+    assert.doesNotMatch(stdout + stderr, /WARNING|ALERT/)
+  })
+
+  proxyContract(startHaproxy, skip)
+
+  it('queues what no server has room for, and tells more than that 429', { skip }, () =>
+    withProxy(startHaproxy, { inFlight: 1, queueLimit: 2 }, async (port, first, second) => {
+      const within = [1, 2, 3, 4].map(() => ask(port, { hold: true }).answer)
+      await eventually(() => first.held() === 1 && second.held() === 1, 'one in each')
+      // Two of the four are in the queue, once HAProxy has read them.
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      const answer = await ask(port).answer
+      assertRefused(answer, 429)
+      // Two wait and 18 finish in a second: 2 ÷ 18, rounded down, and one second more.
+      assert.equal(answer.headers['retry-after'], '1')
+      await eventually(() => {
+        first.release()
+        second.release()
+        return first.seen.length + second.seen.length === 4
+      }, 'those in the queue to have their turn')
+      first.release()
+      second.release()
+      assert.deepEqual(
+        (await Promise.all(within)).map(({ status }) => status),
+        [200, 200, 200, 200],
+      )
+    }),
+  )
+
+  it('tells those that waited too long 503, and when to come again', { skip }, () =>
+    withProxy(startHaproxy, { inFlight: 1, queueMs: 300 }, async (port, first, second) => {
+      const within = [1, 2].map(() => ask(port, { hold: true }).answer)
+      await eventually(() => first.held() === 1 && second.held() === 1, 'one in each')
+      assertRefused(await ask(port).answer, 503)
+      first.release()
+      second.release()
+      await Promise.all(within)
+    }),
+  )
+
+  it('leaves out of the queue who has hung up', { skip }, () =>
+    withProxy(startHaproxy, { inFlight: 1 }, async (port, first, second) => {
+      const within = [1, 2].map(() => ask(port, { hold: true }).answer)
+      await eventually(() => first.held() === 1 && second.held() === 1, 'one in each')
+      const gone = ask(port)
+      gone.answer.catch(() => {})
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      gone.abort()
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      first.release()
+      second.release()
+      await Promise.all(within)
+      assert.deepEqual(await askAll(port, 1), [200])
+      assert.equal(first.seen.length + second.seen.length, 3)
+    }),
+  )
+
+  it('asks another cluster where no server serves', { skip }, async () => {
+    const elsewhere = await fakeHost()
+    try {
+      await withProxy(
+        startHaproxy,
+        {},
+        async (port, first, second) => {
+          first.verdict = 'unhealthy'
+          second.verdict = 'unhealthy'
+          const answered = () => elsewhere.seen.filter(({ path }) => path.endsWith('completions'))
+          await eventually(async () => {
+            await ask(port).answer
+            return answered().length > 0
+          }, 'the other cluster to be asked')
+          const before = answered().length
+          assert.deepEqual(await askAll(port, 3), [200, 200, 200])
+          assert.equal(answered().length, before + 3)
+        },
+        elsewhere.vllm.port,
+      )
+    } finally {
+      await elsewhere.stop()
+    }
+  })
+
+  it('takes the word of vLLM where no daemon is alive', { skip }, () =>
+    withProxy(startHaproxy, {}, async (port, first, second) => {
+      await Promise.all([first.vitals.stop(), second.vitals.stop()])
+      // Three checks each 50 ms, and the change from one backend to the other.
+      await new Promise((resolve) => setTimeout(resolve, 500))
+      const before = first.seen.length + second.seen.length
+      assert.deepEqual(await askAll(port, 6), [200, 200, 200, 200, 200, 200])
+      assert.equal(first.seen.length + second.seen.length, before + 6)
+    }),
+  )
+})
