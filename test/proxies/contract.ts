@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { it } from 'node:test'
 import { type FakeHost, fakeHost } from './backends.ts'
 import { type Answer, ask, eventually } from './client.ts'
-import type { Numbers, Options, Proxy } from './proxy.ts'
+import type { Numbers, Options, RunningProxy } from './proxy.ts'
 
-type Start = (options: Options) => Promise<Proxy>
+type Start = (options: Options) => Promise<RunningProxy>
 
 /** Two hosts with a proxy in front of them, for as long as `body` runs. */
 export async function withProxy(

@@ -28,7 +28,7 @@ export const roomy: Numbers = {
 }
 
 /** A proxy that runs the shipped file in front of two hosts. */
-export interface Proxy {
+export interface RunningProxy {
   readonly port: number
   readonly stop: () => Promise<void>
 }
@@ -44,7 +44,7 @@ export const haproxyFile = join(repositoryRoot, 'config', 'haproxy', 'haproxy.cf
 export const nginxFile = join(repositoryRoot, 'config', 'nginx', 'vllm.conf')
 
 /** Starts HAProxy with the shipped file as it is: all that differs are the variables that it reads. */
-export async function startHaproxy(options: Options): Promise<Proxy> {
+export async function startHaproxy(options: Options): Promise<RunningProxy> {
   const { inFlight, clientRequests, silenceMs, queueLimit, queueMs } = {
     ...roomy,
     ...options.numbers,
@@ -76,7 +76,7 @@ export async function startHaproxy(options: Options): Promise<Proxy> {
 }
 
 /** Starts nginx with the shipped file, in which addresses, paths and numbers are replaced. */
-export async function startNginx(options: Options): Promise<Proxy> {
+export async function startNginx(options: Options): Promise<RunningProxy> {
   const folder = await mkdtemp(join(tmpdir(), 'vllm-vitals-nginx-'))
   const port = await closedPort()
   const file = await writeNginx(folder, port, options)
@@ -127,7 +127,7 @@ http { ${paths.join(' ')} include ${join(folder, 'vllm.conf')}; }
   return file
 }
 
-async function started(program: Program, port: number, folder: string): Promise<Proxy> {
+async function started(program: Program, port: number, folder: string): Promise<RunningProxy> {
   const stop = async () => {
     await program.stop()
     await rm(folder, { recursive: true, force: true })
