@@ -21,11 +21,12 @@ export interface Asking {
 export function ask(
   port: number,
   wish: Wish = {},
-  options: { readonly key?: string; readonly path?: string } = {},
+  options: { readonly key?: string; readonly path?: string; readonly id?: string } = {},
 ): Asking {
   const path = options.path ?? '/v1/chat/completions'
   const headers: Record<string, string> = { 'content-type': 'application/json' }
   if (options.key !== undefined) headers['authorization'] = `Bearer ${options.key}`
+  if (options.id !== undefined) headers['x-request-id'] = options.id
   const sent = request({ host: '127.0.0.1', port, path, method: 'POST', agent: false, headers })
   let tellBegun = () => {}
   const begun = new Promise<void>((resolve) => {

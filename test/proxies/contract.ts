@@ -10,7 +10,7 @@ type Start = (options: Options) => Promise<RunningProxy>
 export async function withProxy(
   start: Start,
   numbers: Partial<Numbers>,
-  body: (port: number, first: FakeHost, second: FakeHost) => Promise<void>,
+  body: (port: number, first: FakeHost, second: FakeHost, proxy: RunningProxy) => Promise<void>,
   elsewherePort?: number,
 ): Promise<void> {
   const hosts = [await fakeHost(), await fakeHost()] as const
@@ -22,7 +22,7 @@ export async function withProxy(
       ...(elsewherePort === undefined ? {} : { elsewherePort }),
     })
     stops.unshift(proxy.stop)
-    await body(proxy.port, ...hosts)
+    await body(proxy.port, ...hosts, proxy)
   } finally {
     for (const stop of stops) await stop()
   }
@@ -108,7 +108,7 @@ function watching(start: Start, skip: string | false): void {
       for (const path of ['/metrics', '/health', '/v2', '/']) {
         assert.equal((await ask(port, {}, { path }).answer).status, 404)
       }
-      const { headers } = await ask(port).answer
+      const { headers } = await ask(port, {}, { id: 'chosen-by-a-client' }).answer
       const [request, ...others] = [...first.seen, ...second.seen]
       assert.deepEqual(others, [])
       assert.equal(request?.path, '/v1/chat/completions')

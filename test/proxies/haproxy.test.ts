@@ -107,4 +107,25 @@ describe('config/haproxy/haproxy.cfg', () => {
       assert.equal(first.seen.length + second.seen.length, before + 6)
     }),
   )
+
+  it('writes one JSON object for each request, refused ones too, without the key', { skip }, () =>
+    withProxy(startHaproxy, { clientRequests: 1 }, async (port, first, second, proxy) => {
+      const path = '/v1/"completions'
+      const { headers } = await ask(port, {}, { key: 'secret', path }).answer
+      await ask(port, {}, { key: 'secret' }).answer
+      const lines = async () =>
+        (await proxy.logged())
+          .map((line) => JSON.parse(line))
+          .filter((entry) => entry.path.startsWith('/v1/'))
+      await eventually(async () => (await lines()).length === 2, 'two lines')
+      const [answered, refused] = await lines()
+      assert.equal(answered.request_id, headers['x-request-id'])
+      assert.deepEqual([answered.status, refused.status], [200, 429])
+      assert.equal(answered.path, path)
+      assert.equal(answered.backend, 'vllm')
+      assert.equal(typeof answered.first_byte_ms, 'number')
+      assert.equal(first.seen.length + second.seen.length, 1)
+      assert.doesNotMatch(JSON.stringify(await lines()), /secret/)
+    }),
+  )
 })

@@ -77,4 +77,23 @@ describe('config/nginx/vllm.conf', () => {
       assert.equal(first.seen.length, 4)
     }),
   )
+
+  it('logs what failed as JSON, and of what went well a sample', { skip }, () =>
+    withProxy(startNginx, {}, async (port, _first, _second, proxy) => {
+      const { headers } = await ask(port, { breakOff: true }, { key: 'secret' }).answer
+      const ids = []
+      for (let at = 0; at < 30; at += 1) ids.push((await ask(port).answer).headers['x-request-id'])
+      const lines = (await proxy.logged()).map((line) => JSON.parse(line))
+      const [failed, ...others] = lines.filter((entry) => entry.path.startsWith('/v1/'))
+      assert.equal(failed.status, 502)
+      assert.equal(failed.request_id, headers['x-request-id'])
+      assert.equal(typeof failed.seconds, 'number')
+      const sampled = ids.filter((id) => /^(00|55|aa)/.test(String(id)))
+      assert.deepEqual(
+        others.map((entry) => entry.request_id),
+        sampled,
+      )
+      assert.doesNotMatch(JSON.stringify(lines), /secret/)
+    }),
+  )
 })

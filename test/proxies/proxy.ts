@@ -30,6 +30,8 @@ export const roomy: Numbers = {
 /** A proxy that runs the shipped file in front of two hosts. */
 export interface RunningProxy {
   readonly port: number
+  /** Its log of requests so far, a line each. */
+  readonly logged: () => Promise<readonly string[]>
   readonly stop: () => Promise<void>
 }
 
@@ -72,7 +74,8 @@ export async function startHaproxy(options: Options): Promise<RunningProxy> {
     SILENCE: `${silenceMs}ms`,
     SLOW_START: '1ms',
   }
-  return started(startProgram('haproxy', ['-db', '-f', haproxyFile], env), port, folder)
+  const program = startProgram('haproxy', ['-db', '-f', haproxyFile], env)
+  return started(program, port, folder, async () => linesOf(program.stdout()))
 }
 
 /** Starts nginx with the shipped file, in which addresses, paths and numbers are replaced. */
@@ -80,7 +83,9 @@ export async function startNginx(options: Options): Promise<RunningProxy> {
   const folder = await mkdtemp(join(tmpdir(), 'vllm-vitals-nginx-'))
   const port = await closedPort()
   const file = await writeNginx(folder, port, options)
-  return started(startProgram('nginx', ['-p', folder, '-c', file, '-e', 'stderr']), port, folder)
+  const program = startProgram('nginx', ['-p', folder, '-c', file, '-e', 'stderr'])
+  const log = () => readFile(join(folder, 'vllm.log'), 'utf8')
+  return started(program, port, folder, async () => linesOf(await log()))
 }
 
 /** Writes what nginx reads: a frame of its own around the shipped file. Returns the path of the frame. */
@@ -100,7 +105,7 @@ export async function writeNginx(folder: string, port: number, options: Options)
   replace('10.0.0.11:19400', `127.0.0.1:${first.vitals.port}`)
   replace('10.0.0.12:19400', `127.0.0.1:${second.vitals.port}`)
   replace('/var/cache/nginx/vitals', join(folder, 'vitals'))
-  replace('/var/log/nginx/vllm.log', join(folder, 'vllm.log'))
+  replace('/var/log/vllm-requests/nginx.log', join(folder, 'vllm.log'))
   replace('max_conns=42', `max_conns=${numbers.inFlight}`)
   replace('rate=9r/s', 'rate=1r/m')
   replace('burst=18', `burst=${numbers.clientRequests - 1}`)
@@ -127,7 +132,16 @@ http { ${paths.join(' ')} include ${join(folder, 'vllm.conf')}; }
   return file
 }
 
-async function started(program: Program, port: number, folder: string): Promise<RunningProxy> {
+function linesOf(text: string): readonly string[] {
+  return text.split('\n').filter((line) => line.startsWith('{'))
+}
+
+async function started(
+  program: Program,
+  port: number,
+  folder: string,
+  logged: () => Promise<readonly string[]>,
+): Promise<RunningProxy> {
   const stop = async () => {
     await program.stop()
     await rm(folder, { recursive: true, force: true })
@@ -139,7 +153,7 @@ async function started(program: Program, port: number, folder: string): Promise<
   }
   try {
     await eventually(listens, 'the proxy to listen')
-    return { port, stop }
+    return { port, logged, stop }
   } catch (error) {
     await stop()
     throw error
