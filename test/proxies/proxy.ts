@@ -30,6 +30,8 @@ export const roomy: Numbers = {
 /** A proxy that runs the shipped file in front of two hosts. */
 export interface RunningProxy {
   readonly port: number
+  /** Where its files of this run lie. */
+  readonly folder: string
   /** Its log of requests so far, a line each. */
   readonly logged: () => Promise<readonly string[]>
   readonly stop: () => Promise<void>
@@ -66,7 +68,7 @@ export async function startHaproxy(options: Options): Promise<RunningProxy> {
     GPU2_VITALS_PORT: String(second.vitals.port),
     ELSEWHERE: '127.0.0.1',
     ELSEWHERE_PORT: String(options.elsewherePort ?? (await closedPort())),
-    CHECK_INTERVAL: '50ms',
+    CHECK_INTERVAL: '100ms',
     IN_FLIGHT: String(inFlight),
     QUEUE_LIMIT: String(queueLimit),
     QUEUE_TIMEOUT: `${queueMs}ms`,
@@ -75,7 +77,14 @@ export async function startHaproxy(options: Options): Promise<RunningProxy> {
     SLOW_START: '1ms',
   }
   const program = startProgram('haproxy', ['-db', '-f', haproxyFile], env)
-  return started(program, port, folder, async () => linesOf(program.stdout()))
+  const proxy = await started(program, port, folder, async () => linesOf(program.stdout()))
+  // After its own start HAProxy takes a server out for one bad answer; after some good ones, for three.
+  const checked = () => options.hosts.every((host) => host.asked() >= 3)
+  await eventually(checked, 'HAProxy to know its servers').catch(async (error) => {
+    await proxy.stop()
+    throw error
+  })
+  return proxy
 }
 
 /** Starts nginx with the shipped file, in which addresses, paths and numbers are replaced. */
@@ -153,7 +162,7 @@ async function started(
   }
   try {
     await eventually(listens, 'the proxy to listen')
-    return { port, logged, stop }
+    return { port, folder, logged, stop }
   } catch (error) {
     await stop()
     throw error
