@@ -105,7 +105,8 @@ when_hung() {
         exit 0
         ;;
     esac
-    [ $(($(now) - began)) -lt "$HUNG_SECONDS" ] || break
+    # Whole seconds are counted, so that one more has to pass than is shown.
+    [ $(($(now) - began)) -le "$HUNG_SECONDS" ] || break
     sleep "$POLL_SECONDS"
   done
   say "$VITALS_TARGET has hung for $HUNG_SECONDS s and more, at each of $asked looks; it is restarted. What the daemon says:"

@@ -25,25 +25,26 @@ describe('config/haproxy/haproxy.cfg', () => {
 
   it('queues what no server has room for, and tells more than that 429', { skip }, () =>
     withProxy(startHaproxy, { inFlight: 1, queueLimit: 2 }, async (port, first, second) => {
-      const within = [1, 2, 3, 4].map(() => ask(port, { hold: true }).answer)
+      const within = [1, 2, 3, 4, 5].map(() => ask(port, { hold: true }).answer)
       await eventually(() => first.held() === 1 && second.held() === 1, 'one in each')
-      // Two of the four are in the queue, once HAProxy has read them.
+      // Three of the five are in the queue, once HAProxy has read them: two for each server, rounded up.
       await new Promise((resolve) => setTimeout(resolve, 100))
       const answer = await ask(port).answer
       assertRefused(answer, 429)
-      // Two wait and 18 finish in a second: 2 ÷ 18, rounded down, and one second more.
+      // 2 ÷ 9, rounded down, and one second more.
       assert.equal(answer.headers['retry-after'], '1')
       await eventually(() => {
         first.release()
         second.release()
-        return first.seen.length + second.seen.length === 4
+        return first.seen.length + second.seen.length === 5
       }, 'those in the queue to have their turn')
       first.release()
       second.release()
       assert.deepEqual(
         (await Promise.all(within)).map(({ status }) => status),
-        [200, 200, 200, 200],
+        [200, 200, 200, 200, 200],
       )
+      assert.equal(first.seen.length + second.seen.length, 5)
     }),
   )
 

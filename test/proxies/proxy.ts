@@ -14,7 +14,7 @@ export interface Numbers {
   /** Requests of one client in ten seconds. */
   readonly clientRequests: number
   readonly silenceMs: number
-  /** HAProxy alone has a queue. */
+  /** Of those that wait for each server; HAProxy alone has a queue. */
   readonly queueLimit: number
   readonly queueMs: number
 }
@@ -115,10 +115,10 @@ export async function writeNginx(folder: string, port: number, options: Options)
   replace('10.0.0.12:19400', `127.0.0.1:${second.vitals.port}`)
   replace('/var/cache/nginx/vitals', join(folder, 'vitals'))
   replace('/var/log/vllm-requests/nginx.log', join(folder, 'vllm.log'))
-  replace('max_conns=42', `max_conns=${numbers.inFlight}`)
+  replace('max_conns=41', `max_conns=${numbers.inFlight}`)
   replace('rate=9r/s', 'rate=1r/m')
   replace('burst=18', `burst=${numbers.clientRequests - 1}`)
-  replace('vllm_client_now 42', 'vllm_client_now 1000')
+  replace('vllm_client_now 41', 'vllm_client_now 1000')
   replace('proxy_read_timeout 120s', `proxy_read_timeout ${numbers.silenceMs}ms`)
   replace('proxy_read_timeout 125s', `proxy_read_timeout ${numbers.silenceMs + 500}ms`)
   replace('200 502 503 504 2s', '200 502 503 504 1s')

@@ -206,15 +206,19 @@ describe('vllm-restart.sh restart', { skip }, () => {
 
   it('takes requests that nobody tells of for there, and waits no longer than it may', async () => {
     host().page = () => statePage('serving')
-    const { code, out } = await host().run('restart', { ...env, DRAIN_SECONDS: '1' })
+    const { code, out } = await host().run('restart', {
+      ...env,
+      DRAIN_SECONDS: '1',
+      GONE_SECONDS: '0',
+    })
     assert.equal(code, 0)
     assert.match(out, /after 1 s an unknown number of requests are inside/)
     assert.deepEqual(await host().told(), ['drain', 'restart vllm.service', 'undrain'])
   })
 
   it('kills what hangs, and waits for none of its requests', async () => {
-    let looks = 0
-    host().page = () => (++looks === 1 ? statePage('stalled') : statePage('idle'))
+    const pages = [statePage('stalled'), statePage('down')]
+    host().page = () => pages.shift() ?? statePage('idle')
     assert.equal((await host().run('restart', env)).code, 0)
     assert.deepEqual(await host().told(), [
       'kill --signal=KILL vllm.service',

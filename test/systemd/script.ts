@@ -60,7 +60,7 @@ export async function scriptHost(): Promise<ScriptHost> {
         VITALS_URL: daemon.origin,
         HUNG_SECONDS: '1',
         POLL_SECONDS: '0.2',
-        GONE_SECONDS: '1',
+        GONE_SECONDS: '20',
         HOUR: '12',
         PROC_ROOT: join(folder, 'proc'),
         ...env,
