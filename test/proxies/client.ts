@@ -48,6 +48,8 @@ export function ask(
       })
     })
   })
+  // A test that fails before it waits for an answer shall tell its own failure, not this one.
+  answer.catch(() => {})
   sent.end(JSON.stringify(wish))
   return { answer, begun, abort: () => sent.destroy() }
 }

@@ -22,7 +22,11 @@ export async function withProxy(
       ...(elsewherePort === undefined ? {} : { elsewherePort }),
     })
     stops.unshift(proxy.stop)
-    await body(proxy.port, ...hosts, proxy)
+    await body(proxy.port, ...hosts, proxy).catch((error) => {
+      // What the proxy has to say of it tells more than the claim that failed.
+      if (error instanceof Error) error.message += `\n${proxy.said()}`
+      throw error
+    })
   } finally {
     for (const stop of stops) await stop()
   }
@@ -138,12 +142,10 @@ function limits(start: Start, skip: string | false): void {
       withProxy(start, {}, async (port, first, second) => {
         const aborted = () => first.aborted() + second.aborted()
         const waiting = ask(port, { hold: true })
-        waiting.answer.catch(() => {})
         await eventually(() => first.held() + second.held() === 1, 'the request in vLLM')
         waiting.abort()
         await eventually(() => aborted() === 1, 'the first to be aborted in vLLM', 2_000)
         const streaming = ask(port, { chunks: 100, gapMs: 100 })
-        streaming.answer.catch(() => {})
         await streaming.begun
         streaming.abort()
         await eventually(() => aborted() === 2, 'the second to be aborted in vLLM', 2_000)

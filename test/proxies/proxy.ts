@@ -32,6 +32,8 @@ export interface RunningProxy {
   readonly port: number
   /** Where its files of this run lie. */
   readonly folder: string
+  /** All that it has written to stdout and stderr. */
+  readonly said: () => string
   /** Its log of requests so far, a line each. */
   readonly logged: () => Promise<readonly string[]>
   readonly stop: () => Promise<void>
@@ -162,7 +164,7 @@ async function started(
   }
   try {
     await eventually(listens, 'the proxy to listen')
-    return { port, folder, logged, stop }
+    return { port, folder, said: () => program.stdout() + program.stderr(), logged, stop }
   } catch (error) {
     await stop()
     throw error
