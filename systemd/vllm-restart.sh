@@ -78,7 +78,6 @@ seconds_to_full() {
 
 quiet_hour() {
   _hour=$(date +%H)
-  _hour=${_hour#0}
   if [ "$QUIET_FROM" -le "$QUIET_TO" ]; then
     [ "$_hour" -ge "$QUIET_FROM" ] && [ "$_hour" -lt "$QUIET_TO" ]
   else
