@@ -165,4 +165,18 @@ describe('config/haproxy/haproxy.cfg', () => {
         assert.ok(first.seen.length > 1)
       }),
   )
+
+  it('tells Prometheus how long its queue is, and how many it has refused', { skip }, () =>
+    withProxy(startHaproxy, { clientRequests: 1 }, async (port, _first, _second, { folder }) => {
+      await ask(port).answer
+      await ask(port).answer
+      const socket = connect(join(folder, 'metrics.sock'))
+      socket.end('GET /metrics HTTP/1.0\r\n\r\n')
+      const page = await text(socket)
+      // The 429, and the 404 to the look whether the port is open.
+      const refused = /^haproxy_frontend_http_responses_total\{proxy="api",code="4xx"\} (\d+)$/m
+      assert.ok(Number(refused.exec(page)?.[1]) >= 2)
+      assert.match(page, /^haproxy_backend_current_queue\{proxy="vllm"\} 0$/m)
+    }),
+  )
 })

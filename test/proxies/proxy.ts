@@ -62,6 +62,7 @@ export async function startHaproxy(options: Options): Promise<RunningProxy> {
     ...process.env,
     LISTEN: `127.0.0.1:${port}`,
     ADMIN_SOCKET: join(folder, 'admin.sock'),
+    METRICS_LISTEN: `unix@${join(folder, 'metrics.sock')}`,
     GPU1: '127.0.0.1',
     GPU2: '127.0.0.1',
     GPU1_PORT: String(first.vllm.port),
