@@ -32,6 +32,23 @@ export async function withProxy(
   }
 }
 
+/**
+ * Has a request wait in each of two servers, and returns their answers to come. One after the other: two that come
+ * in the same instant are taken by two threads of HAProxy, which may both think that the first server is free.
+ */
+export async function oneInEach(
+  port: number,
+  first: FakeHost,
+  second: FakeHost,
+): Promise<Promise<Answer>[]> {
+  const inside = () => first.held() + second.held()
+  const answers = [ask(port, { hold: true }).answer]
+  await eventually(() => inside() === 1, 'the first in a server')
+  answers.push(ask(port, { hold: true }).answer)
+  await eventually(() => first.held() === 1 && second.held() === 1, 'one in each server')
+  return answers
+}
+
 /** The answer is an error in OpenAI's form that says when to come again. */
 export function assertRefused(answer: Answer, status: number): void {
   assert.equal(answer.status, status, answer.body)

@@ -7,7 +7,7 @@ import { describe, it } from 'node:test'
 import { findProgram } from '../repository.ts'
 import { fakeHost } from './backends.ts'
 import { ask, eventually } from './client.ts'
-import { askAll, assertRefused, proxyContract, withProxy } from './contract.ts'
+import { askAll, assertRefused, oneInEach, proxyContract, withProxy } from './contract.ts'
 import { haproxyFile, startHaproxy } from './proxy.ts'
 
 const skip = findProgram('haproxy') === undefined ? 'needs haproxy' : false
@@ -25,8 +25,8 @@ describe('config/haproxy/haproxy.cfg', () => {
 
   it('queues what no server has room for, and tells more than that 429', { skip }, () =>
     withProxy(startHaproxy, { inFlight: 1, queueLimit: 2 }, async (port, first, second) => {
-      const within = [1, 2, 3, 4, 5].map(() => ask(port, { hold: true }).answer)
-      await eventually(() => first.held() === 1 && second.held() === 1, 'one in each')
+      const within = await oneInEach(port, first, second)
+      for (let at = 0; at < 3; at += 1) within.push(ask(port, { hold: true }).answer)
       // Three of the five are in the queue, once HAProxy has read them: two for each server, rounded up.
       await new Promise((resolve) => setTimeout(resolve, 100))
       const answer = await ask(port).answer
@@ -50,8 +50,7 @@ describe('config/haproxy/haproxy.cfg', () => {
 
   it('tells those that waited too long 503, and when to come again', { skip }, () =>
     withProxy(startHaproxy, { inFlight: 1, queueMs: 300 }, async (port, first, second) => {
-      const within = [1, 2].map(() => ask(port, { hold: true }).answer)
-      await eventually(() => first.held() === 1 && second.held() === 1, 'one in each')
+      const within = await oneInEach(port, first, second)
       assertRefused(await ask(port).answer, 503)
       first.release()
       second.release()
@@ -61,8 +60,7 @@ describe('config/haproxy/haproxy.cfg', () => {
 
   it('leaves out of the queue who has hung up', { skip }, () =>
     withProxy(startHaproxy, { inFlight: 1 }, async (port, first, second) => {
-      const within = [1, 2].map(() => ask(port, { hold: true }).answer)
-      await eventually(() => first.held() === 1 && second.held() === 1, 'one in each')
+      const within = await oneInEach(port, first, second)
       const gone = ask(port)
       await new Promise((resolve) => setTimeout(resolve, 100))
       gone.abort()
@@ -149,8 +147,7 @@ describe('config/haproxy/haproxy.cfg', () => {
           socket.end(`set server vllm/gpu1 state ${state}\n`)
           assert.equal((await text(socket)).trim(), '')
         }
-        const within = [1, 2].map(() => ask(port, { hold: true }).answer)
-        await eventually(() => first.held() === 1 && second.held() === 1, 'one in each')
+        const within = await oneInEach(port, first, second)
         await tell('drain')
         assert.deepEqual(await askAll(port, 6), [200, 200, 200, 200, 200, 200])
         assert.equal(first.seen.length, 1)

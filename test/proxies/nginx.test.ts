@@ -7,7 +7,7 @@ import { describe, it } from 'node:test'
 import { findProgram } from '../repository.ts'
 import { fakeHost } from './backends.ts'
 import { ask, eventually } from './client.ts'
-import { askAll, assertRefused, proxyContract, withProxy } from './contract.ts'
+import { askAll, assertRefused, oneInEach, proxyContract, withProxy } from './contract.ts'
 import { startNginx, writeNginx } from './proxy.ts'
 
 const skip = findProgram('nginx') === undefined ? 'needs nginx' : false
@@ -32,8 +32,7 @@ describe('config/nginx/vllm.conf', () => {
 
   it('tells 429 where all that serve are full, be it one of two', { skip }, () =>
     withProxy(startNginx, { inFlight: 1 }, async (port, first, second) => {
-      const within = [1, 2].map(() => ask(port, { hold: true }).answer)
-      await eventually(() => first.held() === 1 && second.held() === 1, 'one in each')
+      const within = await oneInEach(port, first, second)
       assertRefused(await ask(port).answer, 429)
       first.release()
       second.release()
