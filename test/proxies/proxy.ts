@@ -1,5 +1,6 @@
+import { spawnSync } from 'node:child_process'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { closedPort } from '../fakes/local-server.ts'
 import { type Program, startProgram } from '../fakes/program.ts'
@@ -61,6 +62,8 @@ export async function startHaproxy(options: Options): Promise<RunningProxy> {
   const env = {
     ...process.env,
     LISTEN: `127.0.0.1:${port}`,
+    RUN_AS_USER: userInfo().username,
+    RUN_AS_GROUP: groupName(),
     ADMIN_SOCKET: join(folder, 'admin.sock'),
     METRICS_LISTEN: `unix@${join(folder, 'metrics.sock')}`,
     GPU1: '127.0.0.1',
@@ -142,6 +145,11 @@ http { ${paths.join(' ')} include ${join(folder, 'vllm.conf')}; }
 `,
   )
   return file
+}
+
+/** The name of the group that the tests run as. */
+function groupName(): string {
+  return spawnSync('id', ['-gn'], { encoding: 'utf8' }).stdout.trim()
 }
 
 function linesOf(text: string): readonly string[] {
