@@ -69,7 +69,7 @@ seconds_to_full() {
       process = label("process")
       if (process == "" || tolower(process) ~ /^(vllm|python|ray::)/) ours[label("gpu")] = 1
     }
-    /^vllm_vitals_gpu_memory_seconds_to_full\{/ && wanted(label("gpu")) && $NF ~ /^[0-9]/ { left[label("gpu")] = $NF + 0 }
+    /^vllm_vitals_gpu_memory_seconds_to_full\{/ && $NF ~ /^[0-9]/ { left[label("gpu")] = $NF + 0 }
     END {
       for (gpu in left) if ((gpu in ours) && (!found || left[gpu] < least)) { least = left[gpu]; found = 1 }
       if (found) printf "%d\n", least
