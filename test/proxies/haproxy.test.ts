@@ -167,13 +167,16 @@ describe('config/haproxy/haproxy.cfg', () => {
     withProxy(startHaproxy, { clientRequests: 1 }, async (port, _first, _second, { folder }) => {
       await ask(port).answer
       await ask(port).answer
-      const socket = connect(join(folder, 'metrics.sock'))
-      socket.end('GET /metrics HTTP/1.0\r\n\r\n')
-      const page = await text(socket)
-      // The 429, and the 404 to the look whether the port is open.
+      const scrape = async () => {
+        const socket = connect(join(folder, 'metrics.sock'))
+        socket.end('GET /metrics HTTP/1.0\r\n\r\n')
+        return await text(socket)
+      }
+      // The 429, and the 404 to the look whether the port is open. An answer is counted once its stream has ended.
       const refused = /^haproxy_frontend_http_responses_total\{proxy="api",code="4xx"\} (\d+)$/m
-      assert.ok(Number(refused.exec(page)?.[1]) >= 2)
-      assert.match(page, /^haproxy_backend_current_queue\{proxy="vllm"\} 0$/m)
+      const counted = async () => Number(refused.exec(await scrape())?.[1]) >= 2
+      await eventually(counted, 'both refusals to be counted')
+      assert.match(await scrape(), /^haproxy_backend_current_queue\{proxy="vllm"\} 0$/m)
     }),
   )
 })
