@@ -21,8 +21,10 @@ const stillMs = 1_800_000
 const longestLoadMs = 3_600_000
 /** After so many starts that came to nothing, the next one is no reason to wait. */
 const patience = 1
-/** A process that was there for a shorter time was no start, but a helper of one. */
+/** A process that was there for a shorter time may have been no start, but a helper of one. */
 const shortestStartMs = 15_000
+/** So many of those, each the last that was there, are no helpers: they are starts that fail at once. */
+const shortStarts = 3
 
 /**
  * Tells whether a target that does not answer is being loaded: a process of vLLM's that came after its last
@@ -57,15 +59,25 @@ export function findLoading(
   return describe(moving, atMs)
 }
 
-/** Processes of vLLM's that came after the target's last good reading and are gone without its having answered. */
+/**
+ * How many starts of vLLM's after the target's last good reading came to nothing: processes that are gone without its
+ * having answered. Short ones, as where the card is full when they begin, count once there are several that left nobody
+ * behind; a helper leaves the process that it helped.
+ */
 export function failedStarts(gpu: TargetWindows, sinceMs: number): number {
-  const pids = new Set<string>()
-  for (const { firstMs, lastMs, goneMs, labels } of gpu.histories('gpu_process_memory_used')) {
-    const isEngine = isEngineProgram(labels['process'] ?? '')
-    if (!isEngine || goneMs === undefined || lastMs - firstMs < shortestStartMs) continue
-    if (firstMs > sinceMs) pids.add(labels['pid'] ?? '')
+  const all = gpu
+    .histories('gpu_process_memory_used')
+    .filter(({ firstMs, labels }) => firstMs > sinceMs && isEngineProgram(labels['process'] ?? ''))
+  const long = new Set<string>()
+  const short = new Set<string>()
+  for (const { firstMs, lastMs, goneMs, labels } of all) {
+    if (goneMs === undefined) continue
+    const pid = labels['pid'] ?? ''
+    const survived = all.some((one) => one.firstMs < goneMs && (one.goneMs ?? goneMs + 1) > goneMs)
+    if (lastMs - firstMs >= shortestStartMs) long.add(pid)
+    else if (!survived) short.add(pid)
   }
-  return pids.size
+  return long.size + Math.floor(short.size / shortStarts)
 }
 
 /** Whether a process came too late to be one that served before, and is none that serves another target. */

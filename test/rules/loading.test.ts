@@ -152,6 +152,32 @@ describe('a model that is being loaded', () => {
       true,
     ],
     [
+      'is none once three starts have failed at once, each of them leaving nobody',
+      {
+        processes: [
+          { ...growing, pid: '7', from: 110, until: 120 },
+          { ...growing, pid: '8', from: 140, until: 150 },
+          { ...growing, pid: '9', from: 170, until: 180 },
+          { ...loads, from: 590 },
+        ],
+      },
+      {},
+      false,
+    ],
+    [
+      'is seen though three helpers came and went beside it',
+      {
+        processes: [
+          { ...loads, from: 560 },
+          { ...growing, pid: '7', from: 570, until: 580 },
+          { ...growing, pid: '8', from: 570, until: 580 },
+          { ...growing, pid: '9', from: 580, until: 590 },
+        ],
+      },
+      {},
+      true,
+    ],
+    [
       'is seen after the end of the process that served before, which is no failed start',
       { processes: [{ ...growing, pid: '9', from: 0, until: 90 }, loads] },
       { target: after },
