@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { systemClock } from './clock.ts'
 import { type CommandLine, type Request, readCommandLine } from './config/flags.ts'
 import type { Override } from './config/issues.ts'
-import { type Loaded, loadConfig } from './config/load.ts'
+import { type Loaded, type LoadOptions, loadConfig } from './config/load.ts'
 import { type Daemon, startDaemon } from './daemon.ts'
 import { ConfigError, StartError } from './errors.ts'
 import { createLogger, type Log } from './log.ts'
@@ -52,13 +52,16 @@ function refuse(issues: readonly string[], { usage, issues: misuses }: CommandLi
 }
 
 /** Reads the configuration. Throws `ConfigError` with the mistakes of the command line and all others. */
-async function load(line: CommandLine, path: string | undefined): Promise<Loaded> {
-  const found = await loadConfig({ path, env: process.env, flags: line.flags }).catch(
-    (error: unknown) => {
-      if (!(error instanceof ConfigError)) throw error
-      return error
-    },
-  )
+async function load(
+  line: CommandLine,
+  path: string | undefined,
+  how: Pick<LoadOptions, 'withSecrets'> = {},
+): Promise<Loaded> {
+  const options = { path, env: process.env, flags: line.flags, ...how }
+  const found = await loadConfig(options).catch((error: unknown) => {
+    if (!(error instanceof ConfigError)) throw error
+    return error
+  })
   const mistakes = found instanceof ConfigError ? found.issues : []
   if (line.issues.length > 0) throw new ConfigError([...line.issues, ...mistakes])
   if (found instanceof ConfigError) throw found
@@ -84,7 +87,8 @@ async function generate(
   line: CommandLine,
   { product, configFile, out }: Request & { kind: 'generate' },
 ): Promise<number> {
-  const { config, warnings } = await load(line, configFile)
+  // Files are written on a laptop or in CI, too, where the secrets of the hosts are not.
+  const { config, warnings } = await load(line, configFile, { withSecrets: false })
   for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`)
   const { makeFiles } = await import('./generate/generate.ts')
   const { asStream, writeFiles } = await import('./generate/files.ts')

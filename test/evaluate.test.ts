@@ -3,12 +3,15 @@ import { describe, it } from 'node:test'
 import { type EvaluateInput, evaluate } from '../src/evaluate.ts'
 import type { Attempt } from '../src/reading.ts'
 import { builtinRules } from '../src/rules/builtin.ts'
+import { evidenceOf } from '../src/rules/published.ts'
+import type { Subject } from '../src/rules/rule.ts'
 import type { Snapshot } from '../src/snapshot.ts'
 import { Windows } from '../src/window/windows.ts'
 import { gauge, histogram, missed, read, wallAtZeroMs } from './fakes/readings.ts'
 import { card, chosen, firing, gpu, gpuRead, page, Replay, staleAfterMs } from './fakes/replay.ts'
 import { thresholds } from './fakes/rules.ts'
 import { only, signalSettings, written } from './fakes/signals.ts'
+import { alertOf } from './fakes/snapshots.ts'
 
 describe('a snapshot', () => {
   it('is ready once every target was tried, whatever came of it', () => {
@@ -150,6 +153,18 @@ describe('what is published', () => {
     })
     const over = written(replay.at(6_000, read(6_000, page())).measured)
     assert.deepEqual(only(over, 'alert_evidence'), {})
+  })
+
+  it('tells of evidence whose it is, a GPU’s and a model’s as well', () => {
+    const labels = { alertname: '', evidence: 'n', target: '', model_name: '', uuid: '' }
+    const of = (subject: Subject) =>
+      evidenceOf(alertOf({ subject, evidence: { n: 3, text: 'left to the API' } })).map((one) => ({
+        ...one.labels,
+        alertname: '',
+      }))
+    assert.deepEqual(of({ uuid: 'GPU-7' }), [{ ...labels, uuid: 'GPU-7' }])
+    const llama = { target: 'a', model_name: 'llama' }
+    assert.deepEqual(of(llama), [{ ...labels, ...llama }])
   })
 
   it('tells what vLLM planned to take of the GPUs', () => {

@@ -22,7 +22,7 @@ export function summaryOf(alert: AlertName, windowMs: number, config: Config): s
     span: spanText(windowMs),
     evidence: (name, style) => first(evidenceQuery(alert, name), style),
     whereKnown: (name, then, otherwise = '') =>
-      `{{ with ${evidenceQuery(alert, name)} }}${then}{{ else }}${otherwise}{{ end }}`,
+      `{{ with ${evidenceQuery(alert, name)} }}${then}${otherwise === '' ? '' : `{{ else }}${otherwise}`}{{ end }}`,
   })
 }
 
@@ -41,7 +41,10 @@ const model = '{{ $labels.model_name }} ({{ $labels.target }} on {{ $labels.inst
 const gpu = '{{ with $labels.uuid }}GPU {{ . }}{{ else }}a GPU{{ end }} on {{ $labels.instance }}'
 
 const summaries: Readonly<Record<AlertName, (about: About) => string>> = {
-  VllmDown: () => `${target} does not answer${lastFailure}`,
+  VllmDown: ({ whereKnown }) => {
+    const dead = `${target} answers /health with ${shown('%.0f')}: its engine is dead`
+    return whereKnown('health_status', dead, `${target} does not answer${lastFailure}`)
+  },
   VllmEngineStalled: ({ evidence, whereKnown }) => {
     const still = evidence('seconds_without_progress', '%.0f')
     const waiting = evidence('requests_waiting', '%.0f')
@@ -52,16 +55,17 @@ const summaries: Readonly<Record<AlertName, (about: About) => string>> = {
     return `${target} hangs: no progress for ${still} s${inside}`
   },
   VllmLatencyP99High: (about) => {
-    const limit = seconds(about.config.thresholds.e2eLatencyP99Seconds)
+    const limit = edge(about, about.config.thresholds.e2eLatencyP99Seconds)
     return `${share(about)} took longer than ${limit} in ${about.span} on ${model}, allowed are 1 %`
   },
   VllmTtftP99High: (about) => {
-    const limit = seconds(about.config.thresholds.ttftP99Seconds)
+    const limit = edge(about, about.config.thresholds.ttftP99Seconds)
     return `${share(about)} waited longer than ${limit} for their first token in ${about.span} on ${model}, allowed are 1 %`
   },
   VllmQueueWaitHigh: (about) => {
     const limit = seconds(about.config.thresholds.queueTimeP95Seconds)
-    const many = `${share(about)} waited longer than ${limit} in ${about.span} on ${model}, allowed are 5 %`
+    const counted = edge(about, about.config.thresholds.queueTimeP95Seconds)
+    const many = `${share(about)} waited longer than ${counted} in ${about.span} on ${model}, allowed are 5 %`
     const one = `a request to ${model} has waited for ${shown('%.0f')} s already, allowed are ${limit}`
     return about.whereKnown('oldest_wait_seconds', one, many)
   },
@@ -90,8 +94,9 @@ const summaries: Readonly<Record<AlertName, (about: About) => string>> = {
   VllmGpuMemoryHigh: ({ evidence }) => {
     const used = evidence('gpu_memory_used_bytes', 'humanize1024')
     const ratio = evidence('gpu_memory_used_ratio', 'humanizePercentage')
-    const planned = number('vllm_vitals_gpu_memory_planned_bytes{}', ofGpu, 'humanize1024')
-    return `${used}B are used on ${gpu}, ${ratio} of it; vLLM planned to take ${planned}B`
+    const planned = queryOf('vllm_vitals_gpu_memory_planned_bytes{}', ofGpu)
+    const plan = `{{ with ${planned} }}; vLLM planned to take ${shown('humanize1024')}B{{ end }}`
+    return `${used}B are used on ${gpu}, ${ratio} of it${plan}`
   },
   VllmGpuMemoryLeak: ({ evidence }) => {
     const growth = evidence('growth_bytes_per_second', 'humanize1024')
@@ -127,14 +132,14 @@ function share({ evidence, whereKnown }: About): string {
   return `${ratio} of ${evidence('observations', '%.0f')} requests${inside}`
 }
 
+/** The bucket edge at which was counted, which is the threshold or the edge below it. */
+function edge({ whereKnown }: About, threshold: number): string {
+  return whereKnown('edge_seconds', `${shown('%g')} s`, seconds(threshold))
+}
+
 function evidenceQuery(alert: AlertName, name: string): string {
   const series = `vllm_vitals_alert_evidence{alertname="${alert}",evidence="${name}"}`
   return queryOf(series, ofAlert)
-}
-
-/** The first value that `expression` has for who the alert speaks of. */
-function number(expression: string, scope: Scope, style: Style): string {
-  return first(queryOf(expression, scope), style)
 }
 
 function first(query: string, style: Style): string {

@@ -5,11 +5,11 @@ import { jobMatcher } from './rule-group.ts'
 /** What the templates of Prometheus put in place of the daemon that rings. */
 const itself = '{{ $labels.instance }}'
 
-/** The runbook of any daemon that answers, for all have it; where none does, where it stands in a checkout. */
+/** The runbook of any daemon that answers, for all have it; empty where none does, since a link to nowhere is none. */
 function runbookAnywhere(links: LinksConfig, alert: string): string {
   if (links.runbooks !== '') return runbookUrl(links, alert, '')
   const url = runbookUrl(links, alert, '{{ . | first | label "instance" }}')
-  return `{{ with query \`up{${jobMatcher}} == 1\` }}${url}{{ else }}docs/runbooks/${alert}.md{{ end }}`
+  return `{{ with query \`up{${jobMatcher}} == 1\` }}${url}{{ end }}`
 }
 
 /**

@@ -1,10 +1,14 @@
 import type { Config } from '../config/schema.ts'
-import type { RecordingRule, RuleGroup } from './rule-group.ts'
+import {
+  endedRate,
+  failedRate,
+  type RecordingRule,
+  type RuleGroup,
+  rateSpan,
+} from './rule-group.ts'
 
 /** The latencies whose merged histograms the daemons publish. */
 const stems = ['e2e_latency', 'ttft', 'itl', 'queue_time'] as const
-
-const span = '5m'
 
 /**
  * What many hosts are together, for each model: quantiles of the histograms that were added up, never of
@@ -18,15 +22,22 @@ export function fleetGroup({ quantiles }: Config): RuleGroup {
   }
 }
 
+/**
+ * Of buckets only the edges that every server of the model has: between two versions of vLLM they differ, and a sum of
+ * some servers beside the sum of all would be no histogram.
+ */
 function quantileRules(stem: string, quantiles: readonly number[]): readonly RecordingRule[] {
-  const buckets = `model_le:vllm_vitals_${stem}_merged_seconds_bucket:rate${span}`
+  const buckets = `model_le:vllm_vitals_${stem}_merged_seconds_bucket:rate${rateSpan}`
+  const series = `vllm_vitals_${stem}_merged_seconds_bucket`
+  const having = `count by (job, model_name, le) (${series})`
+  const servers = `count by (job, model_name) (${series}{le="+Inf"})`
   return [
     {
       record: buckets,
-      expr: `sum by (job, model_name, le) (rate(vllm_vitals_${stem}_merged_seconds_bucket[${span}]))`,
+      expr: `sum by (job, model_name, le) (rate(${series}[${rateSpan}])) and ${having} == on (job, model_name) group_left () ${servers}`,
     },
     ...quantiles.map((quantile) => ({
-      record: `model:vllm_vitals_${stem}_seconds:quantile_rate${span}`,
+      record: `model:vllm_vitals_${stem}_seconds:quantile_rate${rateSpan}`,
       expr: `histogram_quantile(${quantile}, ${buckets}) >= 0`,
       labels: { quantile: String(quantile) },
     })),
@@ -38,17 +49,13 @@ const sums: readonly RecordingRule[] = [
   ['generation_tokens', 'generation_tokens_total'],
   ['prompt_tokens', 'prompt_tokens_total'],
 ].map(([what, counter]) => ({
-  record: `model:vllm_vitals_${what}:rate${span}`,
-  expr: `sum by (job, model_name) (rate(vllm_vitals_${counter}[${span}]))`,
+  record: `model:vllm_vitals_${what}:rate${rateSpan}`,
+  expr: `sum by (job, model_name) (rate(vllm_vitals_${counter}[${rateSpan}]))`,
 }))
-
-const failed = `max without (reason) (rate(vllm_vitals_requests_failed_certain_total[${span}]))`
-const ended = `rate(vllm_vitals_requests_ended_total[${span}])`
-const told = 'and on (instance, job, target) vllm_vitals_requests_failed_certain_total'
 
 const ratios: readonly RecordingRule[] = [
   {
-    record: `job:vllm_vitals_error:ratio_rate${span}`,
-    expr: `sum by (job) (${failed}) / (sum by (job) (${ended} ${told}) > 0)`,
+    record: `job:vllm_vitals_error:ratio_rate${rateSpan}`,
+    expr: `sum by (job) (max without (reason) (${failedRate})) / (sum by (job) (${endedRate}) > 0)`,
   },
 ]

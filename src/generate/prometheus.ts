@@ -32,7 +32,7 @@ const introduction = `# Rules for Prometheus, written by \`vllm-vitals generate 
 #
 # The alerts in the first group are those of the daemon itself. It has weighed the evidence, held back what another alert
 # explains, and waited for as long as each alert is to wait, at every scrape of vLLM; so the rules wait no
-# longer (for: 0s), and agree with its /health. The jobs in which the daemons are scraped have vllm-vitals in their name.
+# longer (for: 0s), and agree with its /health. What rings goes on ringing while the daemon cannot be scraped. The jobs in which the daemons are scraped have vllm-vitals in their name.
 `
 
 export function prometheusFiles(config: Config): readonly GeneratedFile[] {
@@ -56,8 +56,14 @@ function alertingRule(rule: Rule, config: Config): AlertingRule {
   }
 }
 
+/**
+ * The daemon's verdict, and while the daemon cannot be scraped the one before: silence is no recovery, and one scrape
+ * that fails must not tell people that all is well.
+ */
 function firing(name: AlertName): string {
-  return `max without (state, severity) (vllm_vitals_alert_active{alertname="${name}",state="firing"}) == 1`
+  const verdict = `max without (alertname, state, severity) (vllm_vitals_alert_active{alertname="${name}",state="firing"}) == 1`
+  const before = `max without (alertname, alertstate, severity) (ALERTS{alertname="${name}",alertstate="firing"})`
+  return `${verdict} or ${before} and on (instance, job) up == 0`
 }
 
 function daemonDown(config: Config): AlertingRule {
@@ -71,7 +77,7 @@ function daemonDown(config: Config): AlertingRule {
       summary:
         '{{ with $labels.instance }}the daemon on {{ . }} does not answer{{ else }}Prometheus scrapes no vllm-vitals{{ end }}: nobody watches vLLM',
       description:
-        'Prometheus cannot scrape the daemon, or has no job with vllm-vitals in its name. vLLM may be well, but no alert of it would ring.',
+        'Prometheus cannot scrape the daemon, or has no job with vllm-vitals in its name. vLLM may be well, but no alert of it would ring. On the host: systemctl status vllm-vitals, journalctl -u vllm-vitals.',
     }),
   }
 }

@@ -3,7 +3,14 @@ import type { SloConfig } from '../rules/objectives.ts'
 import { percent, seconds } from '../rules/words.ts'
 import { formatDuration } from '../units.ts'
 import { annotations } from './annotations.ts'
-import type { AlertingRule, RecordingRule, RuleGroup } from './rule-group.ts'
+import {
+  type AlertingRule,
+  endedRate,
+  failedRate,
+  type RecordingRule,
+  type RuleGroup,
+  rateSpan,
+} from './rule-group.ts'
 
 /** Alerts that only Prometheus can ring, since no daemon remembers for so long. */
 export const budgetAlertNames = ['VllmLatencyBudgetBurn', 'VllmErrorBudgetBurn'] as const
@@ -47,8 +54,9 @@ const leastCovered = 1 / 4
 export const highestRatio = 0.95
 
 /** Rates over five minutes are recorded, and everything longer is taken from them. */
-const rateSpan = '5m'
 const recordEverySeconds = 30
+
+const slowRequests = 'vllm_vitals_e2e_latency_over_threshold_requests_total'
 
 /** The windows over which the budget is watched, for a period such as 30 d: 1 h with 5 m, and so on. */
 export function burnWindows({ periodMs }: SloConfig): readonly BurnWindow[] {
@@ -79,7 +87,11 @@ interface Objective {
   /** What tells apart the services that the promise is kept for. */
   readonly by: readonly string[]
   readonly bad: string
+  /** The label of counts that may hold the same request. */
+  readonly largestOf?: string
   readonly all: string
+  /** How it is counted, where that is to be said. */
+  readonly note?: string
   /** What is bad, behind a share of requests. */
   readonly what: string
   readonly who: string
@@ -108,16 +120,17 @@ export function sloGroups(config: Config): readonly RuleGroup[] {
 }
 
 function objectivesOf({ slo, thresholds }: Config): readonly Objective[] {
-  const certain = 'max without (reason) (rate(vllm_vitals_requests_failed_certain_total[5m]))'
   return [
     {
       name: 'latency',
       alert: 'VllmLatencyBudgetBurn',
       objective: slo.latencyRatio,
       by: ['job', 'model_name'],
-      bad: `rate(vllm_vitals_e2e_latency_over_threshold_requests_total[${rateSpan}])`,
-      all: `rate(vllm_vitals_e2e_latency_merged_seconds_count[${rateSpan}])`,
+      bad: `rate(${slowRequests}[${rateSpan}])`,
+      // Where the edges do not enclose the threshold nobody can tell who was slow: such requests are not good ones.
+      all: `rate(vllm_vitals_e2e_latency_merged_seconds_count[${rateSpan}]) and on (instance, job, target, model_name) ${slowRequests}`,
       what: `took longer than ${seconds(thresholds.e2eLatencyP99Seconds)}`,
+      note: ' Counted at the bucket edge of vLLM that is the threshold or comes before it.',
       who: '{{ $labels.model_name }}',
     },
     {
@@ -125,9 +138,9 @@ function objectivesOf({ slo, thresholds }: Config): readonly Objective[] {
       alert: 'VllmErrorBudgetBurn',
       objective: slo.successRatio,
       by: ['job', 'target'],
-      bad: certain,
-      // Where nobody can tell failures, requests that ended are no successes.
-      all: `rate(vllm_vitals_requests_ended_total[${rateSpan}]) and on (instance, job, target) vllm_vitals_requests_failed_certain_total`,
+      bad: failedRate,
+      largestOf: 'reason',
+      all: endedRate,
       what: 'failed',
       who: 'vLLM {{ $labels.target }}',
     },
@@ -136,32 +149,35 @@ function objectivesOf({ slo, thresholds }: Config): readonly Objective[] {
 
 function recordings(one: Objective, spans: readonly string[]): readonly RecordingRule[] {
   const by = one.by.join(', ')
-  const rate = (what: 'bad' | 'all') => `${prefix(one, what)}:rate${rateSpan}`
+  const kinds = one.largestOf === undefined ? by : `${by}, ${one.largestOf}`
   return [
-    { record: rate('bad'), expr: `sum by (${by}) (${one.bad})` },
-    { record: rate('all'), expr: `sum by (${by}) (${one.all})` },
-    ...spans.map((span) => ({
-      record: ratioOver(one, span),
-      expr: ratioExpression(rate('bad'), rate('all'), span),
-    })),
+    { record: rateOf(one, 'bad'), expr: `sum by (${kinds}) (${one.bad})` },
+    { record: rateOf(one, 'all'), expr: `sum by (${by}) (${one.all})` },
+    ...spans.map((span) => ({ record: ratioOver(one, span), expr: ratioExpression(one, span) })),
   ]
 }
 
 /** Without requests there is no ratio: 0 divided by 0 is left out, and not written as NaN. */
-function ratioExpression(bad: string, all: string, span: string): string {
-  const summed = (series: string) =>
-    span === rateSpan ? series : `sum_over_time(${series}[${span}])`
-  return `${summed(bad)} / (${summed(all)} > 0)`
+function ratioExpression(one: Objective, span: string): string {
+  const all =
+    span === rateSpan ? rateOf(one, 'all') : `sum_over_time(${rateOf(one, 'all')}[${span}])`
+  return `${badOver(one, span)} / (${all} > 0)`
+}
+
+/** Of two counts that may hold the same request the larger one, taken over the whole span. */
+function badOver(one: Objective, span: string): string {
+  const bad =
+    span === rateSpan ? rateOf(one, 'bad') : `sum_over_time(${rateOf(one, 'bad')}[${span}])`
+  return one.largestOf === undefined ? bad : `max without (${one.largestOf}) (${bad})`
 }
 
 function burnAlert(one: Objective, window: BurnWindow, config: Config): AlertingRule {
   const { long, short, longSeconds, factor, severity } = window
-  const limit = rounded(Math.min(factor * (1 - one.objective), highestRatio))
-  const rate = (what: 'bad' | 'all') => `${prefix(one, what)}:rate${rateSpan}`
-  // Each recorded rate stands for the requests of one interval; what was not recorded adds nothing.
-  const count = `sum_over_time(${rate('bad')}[${long}]) * ${recordEverySeconds}`
-  const covered = `count_over_time(${rate('all')}[${long}]) * ${recordEverySeconds}`
   const budget = rounded(1 - one.objective)
+  const limit = rounded(Math.min(factor * budget, highestRatio))
+  // Each recorded rate stands for the requests of one interval; what was not recorded adds nothing.
+  const count = `${badOver(one, long)} * ${recordEverySeconds}`
+  const covered = `count_over_time(${rateOf(one, 'all')}[${long}]) * ${recordEverySeconds}`
   return {
     alert: one.alert,
     expr: [
@@ -175,32 +191,31 @@ function burnAlert(one: Objective, window: BurnWindow, config: Config): Alerting
     annotations: annotations(one.alert, config, {
       dashboard: 'slo',
       summary: `{{ $value | humanizePercentage }} of the requests to ${one.who} ${one.what} in ${long}, allowed are ${percent(budget)}`,
-      description: `The error budget of ${formatDuration(config.slo.periodMs)} burns at more than ${rounded(factor)} times its even pace, over ${long} and over ${short} alike, with ${leastBad} bad requests at least.`,
+      description: `The error budget of ${formatDuration(config.slo.periodMs)} burns at more than ${rounded(limit / budget)} times its even pace, over ${long} and over ${short} alike, with ${leastBad} bad requests at least.${one.note ?? ''}`,
     }),
   }
 }
 
 function budgetLeft(one: Objective, period: string): RecordingRule {
-  const rate = (what: 'bad' | 'all') => `${prefix(one, what)}:rate${rateSpan}`
   return {
     record: `slo:vllm_vitals_${one.name}_budget_remaining:ratio`,
-    expr: `1 - ${ratioExpression(rate('bad'), rate('all'), period)} / ${rounded(1 - one.objective)}`,
+    expr: `1 - ${ratioExpression(one, period)} / ${rounded(1 - one.objective)}`,
   }
 }
 
-function prefix({ name }: Objective, what: 'bad' | 'all'): string {
-  return `slo:vllm_vitals_${name}_${what}`
+function rateOf({ name }: Objective, what: 'bad' | 'all'): string {
+  return `slo:vllm_vitals_${name}_${what}:rate${rateSpan}`
 }
 
-function ratioOver(one: Objective, span: string): string {
-  return `${prefix(one, 'bad')}:ratio_rate${span}`
+function ratioOver({ name }: Objective, span: string): string {
+  return `slo:vllm_vitals_${name}_bad:ratio_rate${span}`
 }
 
 function roundToMinutes(ms: number): number {
   return Math.round(ms / minuteMs) * minuteMs
 }
 
-/** Takes out what the division left behind the twelfth figure. */
+/** Takes out what a subtraction from 1 left behind the ninth figure. */
 function rounded(value: number): number {
-  return Number(value.toPrecision(12))
+  return Number(value.toPrecision(9))
 }

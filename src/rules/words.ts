@@ -1,8 +1,10 @@
 import { formatDuration } from '../units.ts'
 
-/** Writes a ratio as people read it: `2.9 %`, `0.04 %`. */
+/** Writes a ratio as people read it: `2.9 %`, `0.04 %`, `0.001 %`. */
 export function percent(ratio: number): string {
-  const hundredths = ratio * 100
+  // What the division of a ratio left behind its twelfth figure is none of it.
+  const hundredths = Number((ratio * 100).toPrecision(12))
+  if (hundredths > 0 && hundredths < 0.01) return `${Number(hundredths.toPrecision(1))} %`
   const digits = hundredths >= 10 || Number.isInteger(hundredths) ? 0 : hundredths >= 0.1 ? 1 : 2
   return `${hundredths.toFixed(digits)} %`
 }

@@ -162,12 +162,17 @@ async function lookAt(url: string): Promise<Omit<Sight, 'at' | 'wallMs' | 'posts
 
 const line = /^vllm_vitals_(engine_state|alert_active)\{(.*)\} (\S+)$/gm
 
+/** The labels of a sample, as they are written between its braces. */
+export function labelsOf(written: string): Sample['labels'] {
+  return Object.fromEntries(
+    [...written.matchAll(/(\w+)="([^"]*)"/g)].map(([, label = '', text = '']) => [label, text]),
+  )
+}
+
 function samplesOf(page: string): readonly Sample[] {
   return [...page.matchAll(line)].map(([, name = '', labels = '', value = '']) => ({
     name,
-    labels: Object.fromEntries(
-      [...labels.matchAll(/(\w+)="([^"]*)"/g)].map(([, label = '', text = '']) => [label, text]),
-    ),
+    labels: labelsOf(labels),
     value: Number(value),
   }))
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Scenario } from '../../src/demo/scenario.ts'
 import { targetStates } from '../../src/rules/health.ts'
 import type { HealthBody, ReasonBody, SuppressedBody } from '../../src/web/health.ts'
-import { type Sample, type Sight, startToldDaemon } from './told-daemon.ts'
+import { labelsOf, type Sample, type Sight, startToldDaemon } from './told-daemon.ts'
 import type { SmiFailure } from './told-machine.ts'
 
 /** How one server is watched. Times are in seconds of its scenario. */
@@ -143,6 +143,34 @@ function assertActive(sight: Sight): void {
   const pending = pendingIn(sight).map(({ alert, severity }) => `${alert} ${severity}`)
   for (const one of named(active.filter((labels) => !isFiring(labels)))) {
     assert.ok(pending.includes(one), `${one} at ${sight.at} s`)
+  }
+  assertEvidence(sight, active)
+}
+
+/** Evidence is published of what is active and of nothing else, number by number. */
+function assertEvidence({ page, at, health }: Sight, active: readonly Sample['labels'][]): void {
+  const whose = ({ alertname, target, model_name, uuid }: Sample['labels']) =>
+    [alertname, target, model_name, uuid].join(' ')
+  const shown = [...page.matchAll(/^vllm_vitals_alert_evidence\{(.*)\} (\S+)$/gm)].map(
+    ([, labels = '', value = '']) => ({ labels: labelsOf(labels), value: Number(value) }),
+  )
+  const known = new Set(active.map(whose))
+  assert.deepEqual(
+    shown.filter(({ labels }) => !known.has(whose(labels))),
+    [],
+    `at ${at} s`,
+  )
+  for (const { alert, evidence } of reasonsIn(health)) {
+    for (const [name, value] of Object.entries(evidence)) {
+      if (typeof value !== 'number') continue
+      const same = shown.filter(
+        ({ labels }) => labels['alertname'] === alert && labels['evidence'] === name,
+      )
+      assert.ok(
+        same.some((one) => one.value === value),
+        `${alert} ${name} at ${at} s`,
+      )
+    }
   }
 }
 

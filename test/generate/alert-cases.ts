@@ -30,10 +30,13 @@ function evidence(
   ])
 }
 
-/** What another alert or another target rests on, which is never to be shown. */
-const others = [
+/** What other alerts, targets, models and GPUs rest on, which is never to be shown. */
+export const others: AlertCase['series'] = [
   ...evidence('VllmOther', target, { seconds_without_progress: 77, over_ratio: 0.77 }),
   ...evidence('VllmEngineStalled', { target: 'other' }, { seconds_without_progress: 88 }),
+  ...evidence('VllmLatencyP99High', { ...target, model_name: 'alpaca' }, { over_ratio: 0.99 }),
+  ...evidence('VllmGpuUtilizationHigh', { uuid: 'GPU-3' }, { requests_waiting: 99 }),
+  ['vllm_vitals_gpu_memory_planned_bytes{gpu="1",uuid="GPU-3"}', '3221225472+0x120'],
 ]
 
 /** One for each alert of the daemon, in the order of the contract. */
@@ -42,12 +45,21 @@ export const alertCases: readonly AlertCase[] = [
     alert: 'VllmDown',
     severity: 'critical',
     labels: target,
-    // Ten failures a minute, all refused.
+    // Each half minute five failures are refusals, and one is a time-out.
     series: [
       ['vllm_vitals_collect_failures_total{target="vllm",code="refused"}', '0+5x120'],
-      ['vllm_vitals_collect_failures_total{target="vllm",code="timeout"}', '7+0x120'],
+      ['vllm_vitals_collect_failures_total{target="vllm",code="timeout"}', '7+1x120'],
     ],
     summary: 'vLLM vllm on gpu-1:19400 does not answer (refused)',
+    bare: 'vLLM vllm on gpu-1:19400 does not answer (?)',
+  },
+  {
+    // The server answers, and says that its engine is dead.
+    alert: 'VllmDown',
+    severity: 'critical',
+    labels: target,
+    series: evidence('VllmDown', target, { health_status: 503 }),
+    summary: 'vLLM vllm on gpu-1:19400 answers /health with 503: its engine is dead',
     bare: 'vLLM vllm on gpu-1:19400 does not answer (?)',
   },
   {
@@ -55,7 +67,6 @@ export const alertCases: readonly AlertCase[] = [
     severity: 'critical',
     labels: target,
     series: [
-      ...others,
       ...evidence('VllmEngineStalled', target, {
         seconds_without_progress: 52.4,
         requests_running: 4,
@@ -83,9 +94,11 @@ export const alertCases: readonly AlertCase[] = [
       over_ratio: 0.5,
       observations: 40,
       still_inside: 12,
+      edge_seconds: 1.5,
     }),
+    // The threshold of 2 s is no edge on this server.
     summary:
-      '50% of 40 requests, 12 of them still inside, waited longer than 2 s for their first token in 5 m on llama (vllm on gpu-1:19400), allowed are 1 %',
+      '50% of 40 requests, 12 of them still inside, waited longer than 1.5 s for their first token in 5 m on llama (vllm on gpu-1:19400), allowed are 1 %',
     bare: '? of ? requests waited longer than 2 s for their first token in 5 m on llama (vllm on gpu-1:19400), allowed are 1 %',
   },
   {
@@ -159,7 +172,7 @@ export const alertCases: readonly AlertCase[] = [
       ['vllm_vitals_gpu_memory_planned_bytes{gpu="0",uuid="GPU-7"}', '77309411328+0x120'],
     ],
     summary: '78GiB are used on GPU GPU-7 on gpu-1:19400, 97.5% of it; vLLM planned to take 72GiB',
-    bare: '?B are used on GPU GPU-7 on gpu-1:19400, ? of it; vLLM planned to take ?B',
+    bare: '?B are used on GPU GPU-7 on gpu-1:19400, ? of it',
   },
   {
     alert: 'VllmGpuMemoryLeak',

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { ruleGroups } from '../../src/generate/prometheus.ts'
 import { builtinRules } from '../../src/rules/builtin.ts'
 import { configOf } from '../config/with-file.ts'
 import { findProgram } from '../repository.ts'
-import { type AlertCase, alertCases } from './alert-cases.ts'
+import { type AlertCase, alertCases, others } from './alert-cases.ts'
 import { complaintsOf, type RuleTest, rulesOf } from './rule-tests.ts'
 
 const skip = findProgram('promtool') === undefined ? 'promtool is not on PATH' : false
@@ -59,7 +60,12 @@ function course(one: AlertCase, summary: string, series: AlertCase['series']): R
       { series: verdict(one, 'pending'), values: '1+0x19 stale' },
       { series: verdict(one, 'firing'), values: '_x20 1+0x19 stale' },
       { series: verdict({ ...one, alert: `${one.alert}Not` }, 'firing'), values: '1+0x120' },
-      ...series.map(([name, values]) => ({ series: scraped(name), values })),
+      ...[...others, ...series].map(([name, values]) => ({ series: scraped(name), values })),
+      // The same on another host, which is never to be shown.
+      ...series.map(([name]) => ({
+        series: scraped(name).replace(instance.instance, 'gpu-0:19400'),
+        values: '0.0123+0x120',
+      })),
     ],
     // Pending and no alert, at once with the verdict, to its end, and over with it.
     alert_rule_test: [
@@ -100,7 +106,7 @@ describe('the alerting rules', () => {
   it('speak of the window that the rule was given', async () => {
     const changed = await configOf({ 'alerts.VllmLatencyP99High.window': '15m' })
     const [rule] = rulesOf(changed, 'VllmLatencyP99High')
-    assert.match(rule?.annotations['summary'] ?? '', / took longer than 10 s in 15 m on /)
+    assert.match(rule?.annotations['summary'] ?? '', /10 s\{\{ end \}\} in 15 m on /)
   })
 
   it('link to a dashboard only where a Grafana is known, and to runbooks where they are kept', async () => {
@@ -123,6 +129,48 @@ describe('the alerting rules', () => {
   }, async () => {
     const tests = alertCases.map((one) => course(one, one.summary, one.series))
     assert.equal(await complaintsOf(config, tests), '')
+  })
+
+  it('go on while the daemon cannot be scraped, and end when it says so', { skip }, async () => {
+    const [one] = alertCases.filter(({ alert }) => alert === 'VllmGpuLost')
+    assert.ok(one !== undefined)
+    const at = (eval_time: string, rings: boolean) => ({
+      eval_time,
+      alertname: one.alert,
+      ...(rings ? { exp_alerts: [expected(one, one.summary)] } : {}),
+    })
+    const up = (values: string) => ({ series: scraped('up{}').replace('{,', '{'), values })
+    const tests: readonly RuleTest[] = [
+      {
+        // Scraped for five minutes, then not for five; then it answers and says nothing of the alert any more.
+        name: 'a host that dies and comes back',
+        interval: '30s',
+        input_series: [{ series: verdict(one, 'firing'), values: '1x9 stale' }, up('1x9 0x9 1x40')],
+        alert_rule_test: [at('4m30s', true), at('5m', true), at('9m30s', true), at('10m', false)],
+      },
+      {
+        // It was over before the daemon fell silent.
+        name: 'an alert that has ended',
+        interval: '30s',
+        input_series: [{ series: verdict(one, 'firing'), values: '1x5 stale' }, up('1x9 0x40')],
+        alert_rule_test: [at('2m', true), at('4m', false), at('6m', false)],
+      },
+      {
+        name: 'a host that is taken out',
+        interval: '30s',
+        input_series: [
+          { series: verdict(one, 'firing'), values: '1x9 stale' },
+          up('1x9 0x9 stale'),
+        ],
+        alert_rule_test: [at('9m30s', true), at('10m', false)],
+      },
+    ]
+    assert.equal(await complaintsOf(config, tests), '')
+  })
+
+  it('are asked as often as Prometheus scrapes', () => {
+    const [alerts] = ruleGroups(config)
+    assert.equal(alerts?.interval, '15s')
   })
 
   it('say that a number is missing, and ring all the same', { skip }, async () => {

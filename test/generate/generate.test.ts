@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { describe, it } from 'node:test'
 import { asStream } from '../../src/generate/files.ts'
 import { repositoryRoot } from '../repository.ts'
@@ -14,6 +14,15 @@ describe('the generated files', () => {
       for (const { path, text } of files) {
         assert.equal(readFileSync(join(folders[product], path), 'utf8'), text, path)
       }
+    }
+  })
+
+  it('are all that is there', async () => {
+    for (const { product, files } of await defaultFiles()) {
+      const there = readdirSync(folders[product], { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map(({ parentPath, name }) => relative(folders[product], join(parentPath, name)))
+      assert.deepEqual(there.toSorted(), files.map(({ path }) => path).toSorted(), product)
     }
   })
 
@@ -73,8 +82,21 @@ describe('vllm-vitals generate', () => {
       const file = join(folder, 'vllm-vitals.yaml')
       writeFileSync(file, 'thresholds: { e2e_latency_p99: 20s }\n')
       const { stdout } = run('prometheus-rules', `--config.file=${file}`)
-      assert.match(stdout, /took longer than 20 s in 5 m/)
-      assert.doesNotMatch(stdout, /10 s in 5 m/)
+      assert.match(stdout, /\{\{ else \}\}20 s\{\{ end \}\} in 5 m/)
+      assert.doesNotMatch(stdout, /\{\{ else \}\}10 s\{\{ end \}\} in 5 m/)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  })
+
+  it('needs no secret of the hosts', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vllm-vitals-generate-'))
+    try {
+      const file = join(folder, 'vllm-vitals.yaml')
+      const target = '{ name: a, url: "http://h:8000", bearer_token_file: /nowhere/token }'
+      writeFileSync(file, `targets: [${target}]\n`)
+      const { status, stderr } = run('prometheus-rules', `--config.file=${file}`)
+      assert.deepEqual([status, stderr], [0, ''])
     } finally {
       rmSync(folder, { recursive: true, force: true })
     }

@@ -55,10 +55,14 @@ function alert(
   }
 }
 
-/** Which latency alerts ring, by their long windows. */
-function ringing(eval_time: string, ...windows: readonly string[]) {
+/** Which alerts of a budget ring, by their long windows. */
+function ringing(
+  eval_time: string,
+  windows: readonly string[],
+  alertname = 'VllmLatencyBudgetBurn',
+) {
   return {
-    expr: 'sum by (long_window) (ALERTS{alertname="VllmLatencyBudgetBurn",alertstate="firing"})',
+    expr: `sum by (long_window) (ALERTS{alertname="${alertname}",alertstate="firing"})`,
     eval_time,
     exp_samples: windows.map((window) => ({ labels: `{long_window="${window}"}`, value: 1 })),
   }
@@ -73,24 +77,51 @@ const latencyTests: readonly RuleTest[] = [
     interval: '1m',
     input_series: [up, ...latency(growth([0, 1_440], [20, 60], [0, 60]), growth([100, 1_560]))],
     promql_expr_test: [
-      ringing('1430m'),
-      ringing('1470m'),
-      ringing('1495m', '1h'),
+      ringing('1430m', []),
+      ringing('1470m', []),
+      ringing('1495m', ['1h']),
       // Over the hour it is 20 % still, over five minutes there is nothing any more.
-      ringing('1507m'),
+      ringing('1507m', []),
     ],
   },
   {
-    // 2 of 2 requests in an hour are slow: 100 %, and an accident.
-    name: 'latency: lets low traffic be',
+    // All nine requests of an hour are slow: 100 %, and too few. Three more are too many.
+    name: 'latency: lets low traffic be, up to ten bad requests',
     interval: '1m',
     input_series: [
       up,
-      ...latency(growth([0, 60], [1, 2], [0, 60]), growth([0, 60], [1, 2], [0, 60])),
+      ...latency(
+        growth([0, 60], [1, 9], [0, 11], [1, 3], [0, 60]),
+        growth([0, 60], [1, 9], [0, 11], [1, 3], [0, 60]),
+      ),
     ],
-    alert_rule_test: [
-      { eval_time: '63m', alertname: 'VllmLatencyBudgetBurn' },
-      { eval_time: '90m', alertname: 'VllmLatencyBudgetBurn' },
+    promql_expr_test: [
+      ringing('71m', []),
+      {
+        // Nine are counted, and the ratio says that all of them are bad.
+        expr: 'round(sum_over_time(slo:vllm_vitals_latency_bad:rate5m[1h]) * 30) * slo:vllm_vitals_latency_bad:ratio_rate1h',
+        eval_time: '78m',
+        exp_samples: [{ labels: '{job="vllm-vitals",model_name="llama"}', value: 9 }],
+      },
+      ringing('79m', []),
+      ringing('86m', ['1h']),
+    ],
+  },
+  {
+    // Of a server whose edges do not enclose the threshold nobody can tell who was slow.
+    name: 'latency: leaves out who cannot tell',
+    interval: '1m',
+    input_series: [
+      up,
+      ...latency(growth([20, 120]), growth([100, 120])),
+      { series: all.replace('gpu-1', 'gpu-2'), values: growth([1_900, 120]) },
+    ],
+    promql_expr_test: [
+      {
+        expr: 'round(slo:vllm_vitals_latency_bad:ratio_rate1h, 0.001)',
+        eval_time: '110m',
+        exp_samples: [{ labels: '{job="vllm-vitals",model_name="llama"}', value: 0.2 }],
+      },
     ],
   },
   {
@@ -117,7 +148,7 @@ const latencyTests: readonly RuleTest[] = [
     // it is the 2 % of all that was asked.
     name: 'latency: opens a ticket for a slow burn',
     interval: '1m',
-    input_series: [up, ...latency(growth([2, 1200]), growth([100, 1200]))],
+    input_series: [up, ...latency(growth([2, 1200], [0, 420]), growth([100, 1620]))],
     alert_rule_test: [
       {
         eval_time: '1190m',
@@ -130,6 +161,8 @@ const latencyTests: readonly RuleTest[] = [
           ),
         ],
       },
+      // Three days hold more than the budget still, and six hours nothing any more.
+      { eval_time: '1600m', alertname: 'VllmLatencyBudgetBurn' },
     ],
     promql_expr_test: [
       // A budget of 1 % and 2 % spent: 1 − 2.
@@ -149,10 +182,10 @@ const fresh: RuleTest = {
   input_series: [up, ...latency(growth([50, 120]), growth([100, 120]))],
   // A quarter of an hour, and of six hours: 15 and 90 minutes, beside two minutes of the rule's own.
   promql_expr_test: [
-    ringing('13m'),
-    ringing('19m', '1h'),
-    ringing('88m', '1h'),
-    ringing('95m', '1h', '6h'),
+    ringing('13m', []),
+    ringing('19m', ['1h']),
+    ringing('88m', ['1h']),
+    ringing('95m', ['1h', '6h']),
   ],
 }
 
@@ -236,19 +269,44 @@ const errorTests: readonly RuleTest[] = [
     ],
   },
   {
-    name: 'errors: end when they end, and are no alert without data',
+    // After half a day half of the requests fail for 30 minutes: 50 % over five minutes and 25 % over the hour, and 30
+    // minutes of six hours are 4.2 %. Over a day it is 50 × 30 of 75,000, 2 %, and of three days the same.
+    name: 'errors: page, and end when they end',
     interval: '1m',
     input_series: [
       up,
-      { series: failed('http_5xx'), values: growth([0, 60], [50, 30], [0, 600]) },
-      { series: ended, values: growth([100, 690]) },
+      { series: failed('http_5xx'), values: growth([0, 720], [50, 30], [0, 120]) },
+      { series: ended, values: growth([100, 870]) },
     ],
-    alert_rule_test: [
-      { eval_time: '30m', alertname: 'VllmErrorBudgetBurn' },
+    promql_expr_test: [
+      ringing('715m', [], 'VllmErrorBudgetBurn'),
+      ringing('748m', ['1h', '6h', '1d'], 'VllmErrorBudgetBurn'),
+      // Over five minutes there is nothing any more, over half an hour and two hours there is.
+      ringing('765m', ['6h', '1d'], 'VllmErrorBudgetBurn'),
+      ringing('800m', ['1d'], 'VllmErrorBudgetBurn'),
+    ],
+  },
+  {
+    name: 'errors: are no alert without data',
+    interval: '1m',
+    input_series: [up],
+    alert_rule_test: [{ eval_time: '110m', alertname: 'VllmErrorBudgetBurn' }],
+  },
+  {
+    // In one half hour the engine tells of 3 a minute, in the next the server of 3: over the hour 90 each, of 6,000.
+    name: 'errors: take the larger count over the whole window, and not piece by piece',
+    interval: '1m',
+    input_series: [
+      up,
+      { series: failed('engine_error'), values: growth([0, 60], [3, 30], [0, 60]) },
+      { series: failed('http_5xx'), values: growth([0, 90], [3, 30], [0, 30]) },
+      { series: ended, values: growth([100, 150]) },
+    ],
+    promql_expr_test: [
       {
-        eval_time: '600m',
-        alertname: 'VllmErrorBudgetBurn',
-        exp_alerts: [],
+        expr: 'round(slo:vllm_vitals_errors_bad:ratio_rate1h, 0.001)',
+        eval_time: '123m',
+        exp_samples: [{ labels: '{job="vllm-vitals",target="vllm"}', value: 0.015 }],
       },
     ],
   },
@@ -292,7 +350,16 @@ describe('the rules of an error budget', () => {
 
   it('ring in a total outage, however large the budget', async () => {
     const loose = await configOf({ 'slo.latency': 0.9 })
-    // 14.4 times 10 % would be more than everything.
-    assert.match(rulesOf(loose, 'VllmLatencyBudgetBurn')[0]?.expr ?? '', / > 0\.95 and /)
+    // 14.4 times 10 % would be more than everything; 95 % are 9.5 times 10 %.
+    const [page] = rulesOf(loose, 'VllmLatencyBudgetBurn')
+    assert.match(page?.expr ?? '', / > 0\.95 and /)
+    assert.match(page?.annotations['description'] ?? '', / more than 9\.5 times its even pace/)
+  })
+
+  it('name a budget however small it is', async () => {
+    const strict = await configOf({ 'slo.errors': 0.99999 })
+    const [page] = rulesOf(strict, 'VllmErrorBudgetBurn')
+    assert.match(page?.annotations['summary'] ?? '', /allowed are 0\.001 %$/)
+    assert.match(page?.expr ?? '', / > 0\.000144 and /)
   })
 })
