@@ -104,6 +104,16 @@ describe('the documentation', () => {
     )
   })
 
+  it('names only metrics of vLLM that docs/vllm-metrics.md explains', () => {
+    const explained = textOf('docs/vllm-metrics.md')
+    const named = found(/(?<![\w:])(vllm:[a-z_]+[a-z])/g)
+    assert.ok(named.length > 10)
+    assert.deepEqual(
+      named.filter(({ name }) => !explained.includes(name)),
+      [],
+    )
+  })
+
   it('names only series that the rules of Prometheus record', () => {
     const rules = textOf('config/prometheus/vllm-vitals.rules.yaml')
     const recorded = new Set([...rules.matchAll(/record: (\S+)/g)].map(([, name]) => name))
