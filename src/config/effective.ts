@@ -73,6 +73,7 @@ function toFile(config: Config): WholeFile {
       latency: slo.latencyRatio,
       errors: slo.successRatio,
       period: formatDuration(slo.periodMs),
+      alerts: slo.alerts,
     },
     links: { ...config.links },
     alertmanager: toAlertmanager(config.alertmanager),

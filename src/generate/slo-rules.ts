@@ -107,7 +107,9 @@ export function sloGroups(config: Config): readonly RuleGroup[] {
       interval: `${recordEverySeconds}s`,
       rules: objectives.flatMap((one) => [
         ...recordings(one, ratioSpans(config.slo)),
-        ...burnWindows(config.slo).map((window) => burnAlert(one, window, config)),
+        ...(config.slo.alerts
+          ? burnWindows(config.slo).map((window) => burnAlert(one, window, config))
+          : []),
       ]),
     },
     {

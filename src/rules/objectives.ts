@@ -8,6 +8,8 @@ export interface SloConfig {
   /** Share of requests, 0 to 1, that are to succeed. */
   readonly successRatio: number
   readonly periodMs: number
+  /** Whether the generated rules ring when a budget burns; it is recorded in any case. */
+  readonly alerts: boolean
 }
 
 const dayMs = 86_400_000
@@ -24,11 +26,16 @@ export const sloSchema = z
     period: durationSchema({ minMs: 7 * dayMs, maxMs: 92 * dayMs })
       .prefault('30d')
       .describe('Over how long the error budget is counted, 7d to 92d.'),
+    alerts: z
+      .boolean({ error: 'expected true or false' })
+      .prefault(true)
+      .describe('Whether the generated rules ring when an error budget burns too fast.'),
   })
   .transform(
     (slo): SloConfig => ({
       latencyRatio: slo.latency,
       successRatio: slo.errors,
       periodMs: slo.period,
+      alerts: slo.alerts,
     }),
   )

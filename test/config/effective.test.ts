@@ -129,6 +129,7 @@ const anyFile: fc.Arbitrary<ConfigFile> = fc.record(
       latency: fc.double({ min: 0.5, max: 0.99999, noNaN: true }),
       errors: fc.double({ min: 0.5, max: 0.99999, noNaN: true }),
       period: duration(7 * dayMs, 92 * dayMs),
+      alerts: fc.boolean(),
     }),
     links: fc.record({
       runbooks: fc.constantFrom('', 'https://h.example/runbooks', 'http://h.example/'),
@@ -222,6 +223,7 @@ slo:
   latency: 0.99
   errors: 0.999
   period: 30d
+  alerts: true
 links:
   runbooks: ""
   grafana: ""

@@ -47,7 +47,7 @@ const defaults: Config = {
     model: '',
     prompt: 'ping',
   },
-  slo: { latencyRatio: 0.99, successRatio: 0.999, periodMs: 30 * 86_400_000 },
+  slo: { latencyRatio: 0.99, successRatio: 0.999, periodMs: 30 * 86_400_000, alerts: true },
   links: { runbooks: '', grafana: '' },
   alertmanager: {
     urls: [],
@@ -103,7 +103,7 @@ describe('the defaults', () => {
       ],
       ...['probe.prompt', 'quantiles', 'scrape.interval', 'scrape.max_body'],
       ...['scrape.max_overhead', 'scrape.max_samples'],
-      ...['slo.errors', 'slo.latency', 'slo.period', 'targets'],
+      ...['slo.alerts', 'slo.errors', 'slo.latency', 'slo.period', 'targets'],
       ...['thresholds.e2e_latency_p99', 'thresholds.error_ratio'],
       ...['thresholds.generation_tokens_per_second_min', 'thresholds.gpu_memory_ratio'],
       ...['thresholds.gpu_utilization_ratio', 'thresholds.queue_time_p95', 'thresholds.ttft_p99'],

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { ruleGroups } from '../../src/generate/prometheus.ts'
 import { burnWindows } from '../../src/generate/slo-rules.ts'
 import { configOf } from '../config/with-file.ts'
 import { findProgram } from '../repository.ts'
@@ -354,6 +355,14 @@ describe('the rules of an error budget', () => {
     const [page] = rulesOf(loose, 'VllmLatencyBudgetBurn')
     assert.match(page?.expr ?? '', / > 0\.95 and /)
     assert.match(page?.annotations['description'] ?? '', / more than 9\.5 times its even pace/)
+  })
+
+  it('record and do not ring where nobody wants to be rung', async () => {
+    const quiet = await configOf({ 'slo.alerts': false })
+    assert.deepEqual(rulesOf(quiet, 'VllmLatencyBudgetBurn'), [])
+    assert.deepEqual(rulesOf(quiet, 'VllmErrorBudgetBurn'), [])
+    const records = ruleGroups(quiet).flatMap(({ rules }) => rules)
+    assert.ok(records.some((rule) => 'record' in rule && rule.record.endsWith(':ratio_rate1h')))
   })
 
   it('name a budget however small it is', async () => {
