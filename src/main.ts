@@ -89,7 +89,12 @@ async function generate(
 ): Promise<number> {
   // Files are written on a laptop or in CI, too, where the secrets of the hosts are not.
   const { config, warnings } = await load(line, configFile, { withSecrets: false })
-  for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`)
+  const rulesToo = product === 'prometheus-rules' || product === 'kubernetes'
+  const twice =
+    rulesToo && config.alertmanager.urls.length > 0
+      ? ['alertmanager.urls: expected none beside rules for Prometheus, or people are told twice']
+      : []
+  for (const warning of [...warnings, ...twice]) process.stderr.write(`warning: ${warning}\n`)
   const { makeFiles } = await import('./generate/generate.ts')
   const { asStream, writeFiles } = await import('./generate/files.ts')
   const files = await makeFiles(product, config)

@@ -102,6 +102,19 @@ describe('vllm-vitals generate', () => {
     }
   })
 
+  it('warns where alerts would come twice, by rules and by push', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vllm-vitals-generate-'))
+    try {
+      const file = join(folder, 'vllm-vitals.yaml')
+      writeFileSync(file, 'alertmanager: { urls: ["http://a:9093"] }\n')
+      const warned = (product: string) => run(product, `--config.file=${file}`).stderr
+      assert.match(warned('prometheus-rules'), /^warning: alertmanager\.urls: .* told twice\n$/)
+      assert.doesNotMatch(warned('alertmanager'), /told twice/)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  })
+
   it('is refused with 78 and a line for a mistake, and writes nothing', () => {
     const { status, stdout, stderr } = run('rules')
     assert.deepEqual([status, stdout], [78, ''])
