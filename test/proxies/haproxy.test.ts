@@ -169,7 +169,8 @@ describe('config/haproxy/haproxy.cfg', () => {
       await ask(port).answer
       const scrape = async () => {
         const socket = connect(join(folder, 'metrics.sock'))
-        socket.end('GET /metrics HTTP/1.0\r\n\r\n')
+        // Whoever closes its side is taken for gone, and may be answered nothing.
+        socket.write('GET /metrics HTTP/1.0\r\n\r\n')
         return await text(socket)
       }
       // The 429, and the 404 to the look whether the port is open. An answer is counted once its stream has ended.
