@@ -136,3 +136,65 @@ describe('a remark in a manifest', () => {
     assert.throws(wrong, /expected something at a\/b to remark on/)
   })
 })
+
+describe('the manifests for several targets', () => {
+  const settings = {
+    targets: [
+      { name: 'Llama.70B', url: 'http://127.0.0.1:8000' },
+      { name: 'qwen', url: 'https://127.0.0.1:8001/base' },
+    ],
+    'alertmanager.urls': ['http://alertmanager.monitoring:9093'],
+  }
+
+  it('have a Service of the node for each, by which the daemon of the node finds it', async () => {
+    const of = await manifestsOf(settings)
+    const { targets } = mapped(of('overlays/daemonset/configmap.yaml'))
+    assert.deepEqual(targets, [
+      { name: 'Llama.70B', url: 'http://node-vllm-llama-70b:8000' },
+      { name: 'qwen', url: 'https://node-vllm-qwen:8001/base' },
+    ])
+    const services = ['llama-70b', 'qwen'].map((one) =>
+      of(`overlays/daemonset/node-service-${one}.yaml`),
+    )
+    assert.deepEqual(
+      services.map(({ metadata, spec }) => [
+        metadata.name,
+        spec.ports[0].port,
+        spec.selector['vllm-vitals/target'],
+        spec.internalTrafficPolicy,
+      ]),
+      [
+        ['node-vllm-llama-70b', 8000, 'Llama.70B', 'Local'],
+        ['node-vllm-qwen', 8001, 'qwen', 'Local'],
+      ],
+    )
+    const { resources } = of('overlays/daemonset/kustomization.yaml')
+    assert.ok(resources.includes('node-service-llama-70b.yaml'))
+    assert.ok(resources.includes('node-service-qwen.yaml'))
+  })
+
+  it('close no port of vLLM, and let the daemon out to each and to Alertmanager', async () => {
+    const of = await manifestsOf(settings)
+    const ports = (rule: { readonly ports: readonly { readonly port: unknown }[] }) =>
+      rule.ports.map(({ port }) => port)
+    const sidecar = of('overlays/sidecar/networkpolicy.yaml').spec
+    assert.deepEqual(ports(sidecar.ingress[1]), [8000, 8001])
+    const { egress } = of('overlays/daemonset/networkpolicy.yaml').spec
+    assert.deepEqual(egress.map(ports), [[53, 53], [8000, 8001], [9093]])
+  })
+
+  it('keep names of Services apart where those of targets differ in dots alone', async () => {
+    const url = (port: number) => `http://127.0.0.1:${port}`
+    const of = await manifestsOf({
+      targets: [
+        { name: 'a.b', url: url(8000) },
+        { name: 'a-b', url: url(8001) },
+      ],
+    })
+    const { targets } = mapped(of('overlays/daemonset/configmap.yaml'))
+    assert.deepEqual(
+      targets.map((one: { readonly url: string }) => one.url),
+      ['http://node-vllm-a-b:8000', 'http://node-vllm-a-b-1:8001'],
+    )
+  })
+})

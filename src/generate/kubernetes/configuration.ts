@@ -19,10 +19,28 @@ export function firstTarget({ targets }: Config): { readonly name: string; reado
   return { name: target.name, url: new URL(target.url) }
 }
 
+/** The port of the first target, which is vLLM's in the example. */
 export function vllmPort(config: Config): number {
-  const { url } = firstTarget(config)
+  return portIn(firstTarget(config).url)
+}
+
+/** The ports of all targets, each once. */
+export function targetPorts({ targets }: Config): readonly number[] {
+  return distinctPorts(targets.map(({ url }) => url))
+}
+
+/** The ports at which alerts are pushed, each once. */
+export function pushPorts({ alertmanager }: Config): readonly number[] {
+  return distinctPorts(alertmanager.urls)
+}
+
+export function portIn(url: URL): number {
   if (url.port !== '') return Number(url.port)
   return url.protocol === 'https:' ? 443 : 80
+}
+
+function distinctPorts(urls: readonly string[]): readonly number[] {
+  return [...new Set(urls.map((url) => portIn(new URL(url))))]
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { Config } from '../../config/schema.ts'
 import type { GeneratedFile } from '../files.ts'
 import { images, imagesRemark } from './base.ts'
-import { configMap, firstTarget, podConfig, portOf, vllmPort } from './configuration.ts'
+import { configMap, podConfig, portIn, portOf, pushPorts, targetPorts } from './configuration.ts'
 import { configVolume, containerRemarks, vitalsContainer } from './container.ts'
 import {
   kustomization,
@@ -19,6 +19,42 @@ const labels = { 'app.kubernetes.io/name': name } as const
 /** The Service by which a daemon finds the vLLM of its own node. Its name must not begin with VLLM_. */
 const nodeService = 'node-vllm'
 
+/** The label by which the pods of several vLLM are told apart: its value is the name of the target. */
+const targetLabel = 'vllm-vitals/target'
+
+/** How the daemon of a node finds one of its targets. */
+interface NodeTarget {
+  readonly service: string
+  readonly selector: Readonly<Record<string, string>>
+  readonly port: number
+  /** What the daemon is told to watch. */
+  readonly url: string
+}
+
+/** One for each target, in their order. A single one is found by vLLM's label alone. */
+function nodeTargets({ targets }: Config): readonly NodeTarget[] {
+  const taken = new Set<string>()
+  return targets.map(({ name: target, url: written }) => {
+    const url = new URL(written)
+    const port = portIn(url)
+    const slug = target
+      .toLowerCase()
+      .replaceAll(/[^a-z0-9]+/g, '-')
+      .replaceAll(/^-|-$/g, '')
+    let service = targets.length === 1 ? nodeService : `${nodeService}-${slug}`.slice(0, 58)
+    // Names that differ in case or dots alone are one name of a Service.
+    if (taken.has(service)) service = `${service}-${taken.size}`
+    taken.add(service)
+    const path = url.pathname === '/' ? '' : url.pathname
+    return {
+      service,
+      selector: targets.length === 1 ? serverLabel : { ...serverLabel, [targetLabel]: target },
+      port,
+      url: `${url.protocol}//${service}:${port}${path}`,
+    }
+  })
+}
+
 /** One daemon for each node with GPUs, beside a vLLM that is left as it is. */
 export function daemonSetFiles(config: Config): readonly GeneratedFile[] {
   return [
@@ -28,7 +64,7 @@ export function daemonSetFiles(config: Config): readonly GeneratedFile[] {
         resources: [
           '../../base',
           'daemonset.yaml',
-          'node-service.yaml',
+          ...nodeTargets(config).map(({ service }) => `${service.replace('vllm', 'service')}.yaml`),
           'service.yaml',
           'servicemonitor.yaml',
           'networkpolicy.yaml',
@@ -52,12 +88,12 @@ export function daemonSetFiles(config: Config): readonly GeneratedFile[] {
 }
 
 function nodeConfig(config: Config): Config {
-  const { url } = firstTarget(config)
-  const [first, ...others] = podConfig(config).targets
-  if (first === undefined) return config
-  const path = url.pathname === '/' ? '' : url.pathname
-  const near = `${url.protocol}//${nodeService}:${vllmPort(config)}${path}`
-  return { ...podConfig(config), targets: [{ ...first, url: near }, ...others] }
+  const near = nodeTargets(config)
+  const targets = config.targets.map((target, index) => ({
+    ...target,
+    url: near[index]?.url ?? target.url,
+  }))
+  return { ...podConfig(config), targets }
 }
 
 function daemonSet(config: Config): Manifest {
@@ -104,30 +140,8 @@ line, and these verdicts are lost and nothing else.`,
 }
 
 function services(config: Config): readonly GeneratedFile[] {
-  const port = vllmPort(config)
   return [
-    manifestFile(
-      `${folder}/node-service.yaml`,
-      {
-        apiVersion: 'v1',
-        kind: 'Service',
-        metadata: { name: nodeService },
-        spec: {
-          selector: serverLabel,
-          internalTrafficPolicy: 'Local',
-          publishNotReadyAddresses: true,
-          ports: [{ name: 'http', port, targetPort: port }],
-        },
-      },
-      {
-        '': `A name that leads each daemon to the vLLM on its own node, and nowhere else: no network of the host, no port of the
-host. One pod of vLLM on a node for each such Service: between two, the readings would alternate and every one
-would look like a restart. A second model gets a Service and a target of its own.`,
-        'spec/publishNotReadyAddresses':
-          'A vLLM that loads or hangs is to be watched, too, when it is not ready.',
-        'spec/selector': "The label of vLLM's pods.",
-      },
-    ),
+    ...nodeTargets(config).map((one) => nodeServiceFile(one)),
     manifestFile(`${folder}/service.yaml`, {
       apiVersion: 'v1',
       kind: 'Service',
@@ -141,6 +155,34 @@ would look like a restart. A second model gets a Service and a target of its own
   ]
 }
 
+function nodeServiceFile({ service, selector, port }: NodeTarget): GeneratedFile {
+  return manifestFile(
+    `${folder}/${service.replace('vllm', 'service')}.yaml`,
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: service },
+      spec: {
+        selector,
+        internalTrafficPolicy: 'Local',
+        publishNotReadyAddresses: true,
+        ports: [{ name: 'http', port, targetPort: port }],
+      },
+    },
+    {
+      '': `A name that leads each daemon to the vLLM on its own node, and nowhere else: no network of the host, no port of the
+host. One pod of vLLM on a node for each such Service: between two, the readings would alternate and every one
+would look like a restart. A second model gets a target of its own, and with it a Service.`,
+      'spec/publishNotReadyAddresses':
+        'A vLLM that loads or hangs is to be watched, too, when it is not ready.',
+      'spec/selector':
+        targetLabel in selector
+          ? `The labels of vLLM's pods: with several targets, each pod has ${targetLabel} with the name of its own.`
+          : "The label of vLLM's pods.",
+    },
+  )
+}
+
 function networkPolicy(config: Config): GeneratedFile {
   const inNamespace = (value: string) => ({
     namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': value } },
@@ -149,6 +191,7 @@ function networkPolicy(config: Config): GeneratedFile {
     ...inNamespace('kube-system'),
     podSelector: { matchLabels: { 'k8s-app': 'kube-dns' } },
   }
+  const pushed = pushPorts(config)
   return manifestFile(
     `${folder}/networkpolicy.yaml`,
     {
@@ -167,9 +210,12 @@ function networkPolicy(config: Config): GeneratedFile {
             to: [dns],
           },
           {
-            ports: [{ port: vllmPort(config), protocol: 'TCP' }],
+            ports: targetPorts(config).map((port) => ({ port, protocol: 'TCP' })),
             to: [{ podSelector: { matchLabels: serverLabel } }],
           },
+          ...(pushed.length === 0
+            ? []
+            : [{ ports: pushed.map((port) => ({ port, protocol: 'TCP' })) }]),
         ],
       },
     },
@@ -178,7 +224,10 @@ function networkPolicy(config: Config): GeneratedFile {
         'Prometheus in the namespace "monitoring". A load balancer that asks /health goes here, too: another item below from.',
       'spec/egress/0':
         'Names. With NodeLocal DNSCache add an ipBlock of its address, such as 169.254.20.10/32.',
-      'spec/egress/1': 'vLLM, and nothing else.',
+      'spec/egress/1': pushed.length === 0 ? 'vLLM, and nothing else.' : 'vLLM.',
+      ...(pushed.length === 0
+        ? {}
+        : { 'spec/egress/2': 'Alertmanager, to which alerts are pushed.' }),
     },
   )
 }

@@ -1,7 +1,7 @@
 import type { Config } from '../../config/schema.ts'
 import type { GeneratedFile } from '../files.ts'
 import { images, imagesRemark } from './base.ts'
-import { firstTarget, vllmPort } from './configuration.ts'
+import { firstTarget, targetPorts } from './configuration.ts'
 import { configVolume, containerRemarks, vitalsContainer } from './container.ts'
 import {
   component,
@@ -138,7 +138,7 @@ function networkPolicy(config: Config): GeneratedFile {
         policyTypes: ['Ingress'],
         ingress: [
           { ports: [{ port: portName, protocol: 'TCP' }], from },
-          { ports: [{ port: vllmPort(config), protocol: 'TCP' }] },
+          { ports: targetPorts(config).map((port) => ({ port, protocol: 'TCP' })) },
         ],
       },
     },
