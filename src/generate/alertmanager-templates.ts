@@ -121,18 +121,14 @@ _{{ template "vllm_vitals.slack.full" . }}_
 {{- else -}}
 {{ template "vllm_vitals.slack.brief" .Annotations.summary }}
 {{- end -}}
-{{- with .Annotations.runbook_url }}
-<{{ template "vllm_vitals.slack.escaped" . }}|Runbook>
-{{- end -}}
+{{- template "vllm_vitals.slack.runbook" .Annotations.runbook_url -}}
 {{- if and $few (not $dashboard) }}{{ with .Annotations.dashboard_url }} | <{{ template "vllm_vitals.slack.escaped" . }}|Dashboard>{{ end }}{{ end -}}
 {{- end -}}{{- end -}}
 {{- range .Alerts.Resolved -}}{{- if lt (len $shown) 10 -}}{{- $shown = printf "%s." $shown }}
 *{{ .Labels.alertname }}* resolved after {{ template "vllm_vitals.lasted" . }}, at {{ template "vllm_vitals.time" .EndsAt }}
 {{- if $few }}
 Last: {{ template "vllm_vitals.slack.full" .Annotations.summary }}
-{{- with .Annotations.runbook_url }}
-<{{ template "vllm_vitals.slack.escaped" . }}|Runbook>
-{{- end -}}
+{{- template "vllm_vitals.slack.runbook" .Annotations.runbook_url -}}
 {{- end -}}
 {{- end -}}{{- end -}}
 {{- if gt (len .Alerts) 10 }}
@@ -147,6 +143,7 @@ Last: {{ template "vllm_vitals.slack.full" .Annotations.summary }}
 {{ define "vllm_vitals.pagerduty.description" -}}
 {{ if .Alerts.Firing }}{{ template "vllm_vitals.names" .Alerts.Firing }}{{ else }}{{ template "vllm_vitals.names" .Alerts }}{{ end }}: {{ template "vllm_vitals.first_summary" . }}
 {{- if gt (len .Alerts.Firing) 1 }} ({{ len .Alerts.Firing }} alerts in all){{ end -}}
+{{- with .CommonLabels.instance }}{{ if not (match . (index $.Alerts 0).Annotations.summary) }}, {{ template "vllm_vitals.place" $.CommonLabels }}{{ end }}{{ end -}}
 {{- end }}
 
 {{/* PagerDuty knows critical, error, warning and info. */}}
@@ -158,11 +155,18 @@ Last: {{ template "vllm_vitals.slack.full" .Annotations.summary }}
 {{- $severity -}}
 {{- end }}
 
+{{/* A runbook where it is read, or where it lies when that is no address: PagerDuty refuses such a link, and Slack shows it as text. */}}
+{{ define "vllm_vitals.slack.runbook" -}}
+{{- with . }}
+{{ if match "^https?://" . }}<{{ template "vllm_vitals.slack.escaped" . }}|Runbook>{{ else }}Runbook: {{ template "vllm_vitals.slack.escaped" . }}{{ end }}
+{{- end -}}
+{{- end }}
+
 {{/* The link that every incident has, of the first alert that fires; the others are in the details. */}}
 {{ define "vllm_vitals.pagerduty.runbook" -}}
 {{- $first := index .Alerts 0 -}}
 {{- with .Alerts.Firing }}{{ $first = index . 0 }}{{ end -}}
-{{- $first.Annotations.runbook_url -}}
+{{- with $first.Annotations.runbook_url }}{{ if match "^https?://" . }}{{ . }}{{ end }}{{ end -}}
 {{- end }}
 
 {{ define "vllm_vitals.pagerduty.dashboard" -}}

@@ -5,6 +5,7 @@ import { consequences } from '../rules/hold-back.ts'
 import type { Severity } from '../rules/settings.ts'
 import { messageTemplates } from './alertmanager-templates.ts'
 import type { GeneratedFile } from './files.ts'
+import { budgetAlertNames } from './slo-rules.ts'
 
 /** A rule of Alertmanager by which some alerts silence others. */
 interface InhibitRule {
@@ -21,9 +22,6 @@ export function alertmanagerFiles(config: Config): readonly GeneratedFile[] {
     { path: 'templates/vllm-vitals.tmpl', text: messageTemplates },
   ]
 }
-
-/** The SLO alerts, which Prometheus alone can ring; each as a page and as a ticket. */
-const budgetBurns = ['VllmLatencyBudgetBurn', 'VllmErrorBudgetBurn']
 
 /** What speaks of GPUs and names no target: it is explained by whatever befell the host. */
 const ofTheHost: ReadonlySet<string> = new Set(['VllmGpuLost', 'VllmGpuUtilizationHigh'])
@@ -89,8 +87,8 @@ function ofHost(
 
 const burnRule: InhibitRule = {
   why: 'A budget that burns fast enough for a page needs no ticket beside it. Hosts silence neither: the users of the whole fleet are hurt.',
-  source: [named(budgetBurns), 'severity = "critical"'],
-  target: [named(budgetBurns), 'severity = "warning"'],
+  source: [named(budgetAlertNames), 'severity = "critical"'],
+  target: [named(budgetAlertNames), 'severity = "warning"'],
   // Of the last two each alert has one; the one that both lack compares as equal.
   equal: ['alertname', 'job', 'model_name', 'target'],
 }
@@ -181,6 +179,11 @@ route:
           repeat_interval: 1h
           continue: true
           routes:
+            # A Prometheus that is cut off from a fleet misses all daemons at once: that is one incident.
+            - matchers:
+                - alertname = "VllmVitalsDown"
+              receiver: vllm-vitals-pagerduty
+              group_by: [job]
             # The budgets of a fleet have no host: one incident for each model.
             - matchers:
                 - instance = ""
@@ -190,6 +193,11 @@ route:
         - matchers:
             - severity =~ "critical|warning"
           receiver: vllm-vitals-slack
+          routes:
+            - matchers:
+                - alertname = "VllmVitalsDown"
+              receiver: vllm-vitals-slack
+              group_by: [job]
 
 # MERGE 3: the receivers. Secrets are files, which Alertmanager reads anew for each message: changing one needs no reload.
 receivers:

@@ -8,7 +8,7 @@ import { prometheusFiles } from './prometheus.ts'
 type Maker = (config: Config) => readonly GeneratedFile[] | Promise<readonly GeneratedFile[]>
 
 /** Who makes what. A maker with a large library is loaded when it is asked for. */
-const makers: Readonly<Partial<Record<Product, Maker>>> = {
+const makers: Readonly<Record<Product, Maker>> = {
   'prometheus-rules': prometheusFiles,
   alertmanager: alertmanagerFiles,
   kubernetes: async (config) =>
@@ -24,5 +24,5 @@ export async function makeFiles(
   product: Product,
   config: Config,
 ): Promise<readonly GeneratedFile[]> {
-  return (await makers[product]?.(config)) ?? []
+  return await makers[product](config)
 }

@@ -115,7 +115,9 @@ describe('the messages of Alertmanager', {
     assert.equal(page?.event_action, 'trigger')
     assert.equal(page?.payload?.severity, 'critical')
     assert.equal(page?.payload?.source, 'paged:19400')
-    assert.equal(page?.payload?.summary, 'VllmDown: VllmDown on paged: 2.9% of 412 requests')
+    // The sentence does not name the daemon, as one that is pushed does not, and so the headline does.
+    const headline = 'VllmDown: VllmDown on paged: 2.9% of 412 requests, vllm on paged:19400'
+    assert.equal(page?.payload?.summary, headline)
     assert.deepEqual(page?.payload?.custom_details?.['firing']?.split('\n'), [
       'VllmDown (critical) vllm on paged:19400, since 2026-11-24 09:58:10 UTC',
       'VllmDown on paged: 2.9% of 412 requests',
@@ -133,6 +135,39 @@ describe('the messages of Alertmanager', {
     await receivers.arrived(() => pagesOf('paged').length === 2)
     const resolved = pagesOf('paged')[1]
     assert.deepEqual([resolved?.event_action, resolved?.dedup_key], ['resolve', page?.dedup_key])
+  })
+
+  it('lead to no runbook that has no address, and are taken all the same', async () => {
+    const runbook = (runbook_url: string) => ({ runbook_url, summary: 'down at odd:19400' })
+    const path = { annotations: runbook('docs/runbooks/X.md'), labels: ofTarget }
+    const slack = await told('odd:19400', alert('VllmDown', 'odd', path))
+    assert.match(slack.text, /^Runbook: docs\/runbooks\/X\.md$/m)
+    await receivers.arrived(() => pagesOf('odd:19400').length === 1)
+    const none = { annotations: runbook(''), labels: { target: 'other' } }
+    const bare = await told('other', alert('VllmDown', 'odd', none))
+    assert.doesNotMatch(bare.text, /Runbook/)
+    await receivers.arrived(() => pagesOf('odd:19400').length === 2)
+    for (const { links, payload } of pagesOf('odd:19400')) {
+      assert.deepEqual(
+        links?.map(({ text }) => text),
+        ['Silence'],
+      )
+      assert.equal(payload?.summary, 'VllmDown: down at odd:19400')
+    }
+  })
+
+  it('are one page where a whole fleet cannot be scraped', async () => {
+    const hosts = ['cut-1', 'cut-2', 'cut-3', 'cut-4']
+    const job = { labels: { job: 'vllm-vitals-cut' } }
+    await told('vllm-vitals-cut', ...hosts.map((host) => alert('VllmVitalsDown', host, job)))
+    const pages = () =>
+      receivers.pagerduty.filter(({ payload }) => JSON.stringify(payload).includes('cut-'))
+    await receivers.arrived(() => pages().length > 0)
+    await sleep(settleMs)
+    assert.equal(new Set(pages().map(({ dedup_key }) => dedup_key)).size, 1)
+    const told4 = pages().at(-1)?.payload?.custom_details?.['firing'] ?? ''
+    for (const host of hosts) assert.ok(told4.includes(host), host)
+    assert.equal(slackOf('vllm-vitals-cut').length, 1)
   })
 
   it('lead to the dashboard where there is one', async () => {
