@@ -7,22 +7,23 @@ import { promisify } from 'node:util'
 export interface ScrapedPage {
   readonly instance: string
   readonly atMs: number
-  /** In the text format of Prometheus. */
-  readonly page: string
+  /** In the text format of Prometheus; absent where the scrape failed. */
+  readonly page?: string
 }
 
 /**
- * Writes `pages` into blocks of Prometheus' storage in `folder`, as scrapes of the job `vllm-vitals`, each with the
- * `up` of a scrape that succeeded. Returns the folder that a Prometheus is started on.
+ * Writes `pages` into blocks of Prometheus' storage in `folder`, as scrapes of the job `vllm-vitals`, each with its `up`.
+ * Returns the folder that a Prometheus is started on.
  */
 export async function storeScrapes(folder: string, pages: readonly ScrapedPage[]): Promise<string> {
   const lines: string[] = []
   for (const { instance, atMs, page } of pages) {
     const own = `instance="${instance}",job="vllm-vitals"`
     const at = (atMs / 1_000).toFixed(3)
-    lines.push(`up{${own}} 1 ${at}`)
+    lines.push(`up{${own}} ${page === undefined ? 0 : 1} ${at}`)
+    if (page === undefined) continue
     for (const line of page.split('\n')) {
-      const [, name, labels, value] = /^([a-z_0-9]+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? []
+      const [, name, labels, value] = /^([a-z_0-9:]+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? []
       if (name === undefined) continue
       lines.push(`${name}{${labels === undefined ? '' : `${labels},`}${own}} ${value} ${at}`)
     }
