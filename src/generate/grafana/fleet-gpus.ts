@@ -1,4 +1,3 @@
-import type { Config } from '../../config/schema.ts'
 import { type Row, rowInstance, toHost } from './board.ts'
 import { lines, type Panel, stat, type Table, table } from './panel.ts'
 import { largest, select } from './query.ts'
@@ -6,7 +5,7 @@ import { largest, select } from './query.ts'
 const bad = 'reason=~"hw_.*|sw_thermal_slowdown"'
 
 /** The GPUs of all hosts: how many there are, and those that want somebody's attention. */
-export function fleetGpuRow({ thresholds }: Config): Row {
+export function fleetGpuRow(): Row {
   const used = select('vllm_vitals_gpu_memory_used_ratio', 'gpu')
   const left = select('vllm_vitals_gpu_memory_seconds_to_full', 'gpu')
   const lost = select('vllm_vitals_gpu_lost', 'gpu')
@@ -28,11 +27,10 @@ export function fleetGpuRow({ thresholds }: Config): Row {
       list({
         title: 'Memory most used',
         description:
-          'The 20 GPUs with the largest share of memory in use. vLLM takes most of it by plan.',
+          'The 20 GPUs with the largest share of memory in use. vLLM takes most of it by plan, so that a high share alone is no alarm, and has no colour.',
         unit: 'percentunit',
         queries: [{ expr: largest('instance, gpu', used) }],
         value: 'used',
-        steps: [{ from: thresholds.gpuMemoryRatio, color: 'orange' }],
       }),
       table({
         title: 'GPUs lost or throttled',

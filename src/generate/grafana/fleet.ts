@@ -31,7 +31,7 @@ export function fleetBoard(config: Config): Board {
       { title: 'The worst of them', panels: [...worst(config), ...fullest(config)] },
       modelLatencyRow(config),
       modelTrafficRow(config),
-      ...(config.gpu.enabled === false ? [] : [fleetGpuRow(config)]),
+      ...(config.gpu.enabled === false ? [] : [fleetGpuRow()]),
       versions(),
     ],
   }

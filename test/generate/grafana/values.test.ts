@@ -57,10 +57,11 @@ slo:vllm_vitals_latency_budget_remaining:ratio{model_name="llama"} 0.25
 slo:vllm_vitals_latency_budget_remaining:ratio{model_name="qwen"} 0.75
 `
 
-/** A daemon that answers, and another that does not. */
+/** A daemon that answers, and two that do not. */
 const pages: readonly ScrapedPage[] = [
   { instance: 'gpu-1:19400', atMs: 1_000 * atSeconds, page },
   { instance: 'gpu-2:19400', atMs: 1_000 * atSeconds },
+  { instance: 'gpu-3:19400', atMs: 1_000 * atSeconds },
 ]
 
 /** What each panel shows: its values in the order of its queries, and of what a query finds. */
@@ -72,8 +73,8 @@ const shown: readonly (readonly [
 ])[] = [
   // Degraded is 1 of healthy, degraded, unknown and unhealthy.
   ['vllm-vitals-host', 'Health', 'short', [1]],
-  // One of the two daemons answers.
-  ['vllm-vitals-host', 'Daemon', 'short', [0, 1]],
+  // One of the three daemons answers.
+  ['vllm-vitals-host', 'Daemon', 'short', [0, 0, 1]],
   ['vllm-vitals-host', 'Age of the data', 's', [7]],
   [
     'vllm-vitals-host',
@@ -89,7 +90,7 @@ const shown: readonly (readonly [
   ['vllm-vitals-host', 'GPU temperature', 'celsius', [61]],
   ['vllm-vitals-host', 'GPU power', 'watt', [400, 700]],
   ['vllm-vitals-host', 'GPUs seen and lost', 'short', [1, 0]],
-  ['vllm-vitals-fleet', 'Daemons not scraped', 'short', [1]],
+  ['vllm-vitals-fleet', 'Daemons not scraped', 'short', [2]],
   ['vllm-vitals-fleet', 'Alerts firing', 'short', [1]],
   // The GPUs cannot be read.
   ['vllm-vitals-fleet', 'Targets not read', 'short', [1]],
@@ -147,10 +148,10 @@ describe('the panels, over a history whose numbers are known', { skip, timeout: 
       filledIn(names.targets?.[0]?.expr ?? '', fleet, {}),
       atSeconds,
     )
-    assert.deepEqual(
-      down?.map(({ metric }) => metric['instance']),
-      ['gpu-2:19400'],
-    )
+    assert.deepEqual(down?.map(({ metric }) => metric['instance']).sort(), [
+      'gpu-2:19400',
+      'gpu-3:19400',
+    ])
   })
 })
 
@@ -165,7 +166,14 @@ describe('the thresholds of the panels', () => {
       'thresholds.gpu_memory_ratio': 0.46,
       'thresholds.generation_tokens_per_second_min': 47,
     }
-    const text = JSON.stringify(await boardsOf(unusual))
+    const boards = await boardsOf(unusual)
+    const host = boards.find(({ uid }) => uid === 'vllm-vitals-host')
+    const share = host?.panels.find(({ title }) => title === 'GPU memory in use, share')
+    assert.deepEqual(
+      share?.fieldConfig?.defaults.thresholds?.steps.map(({ value }) => value),
+      [null, 0.46],
+    )
+    const text = JSON.stringify(boards)
     const steps = new Set(
       [...text.matchAll(/"value":(-?[\d.]+)/g)].map(([, value]) => Number(value)),
     )
