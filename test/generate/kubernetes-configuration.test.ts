@@ -7,6 +7,7 @@ import { dashboardFiles } from '../../src/generate/kubernetes/components.ts'
 import { podConfig } from '../../src/generate/kubernetes/configuration.ts'
 import { kubernetesFiles } from '../../src/generate/kubernetes/kubernetes.ts'
 import { manifestFile } from '../../src/generate/kubernetes/manifest.ts'
+import { jobMatcher } from '../../src/generate/rule-group.ts'
 import { configOf } from '../config/with-file.ts'
 import { repositoryRoot } from '../repository.ts'
 
@@ -197,4 +198,22 @@ describe('the manifests for several targets', () => {
       ['http://node-vllm-a-b:8000', 'http://node-vllm-a-b-1:8001'],
     )
   })
+})
+
+describe('the monitors', () => {
+  for (const path of [
+    'overlays/sidecar/podmonitor.yaml',
+    'overlays/daemonset/servicemonitor.yaml',
+  ]) {
+    it(`scrape under a job that the rules look for, as often as they are asked: ${path}`, async () => {
+      const { spec } = (await manifestsOf({}))(path)
+      const [endpoint] = spec.podMetricsEndpoints ?? spec.endpoints
+      const [, pattern = ''] = /^job=~"(.*)"$/.exec(jobMatcher) ?? []
+      const { replacement } = endpoint.relabelings.find(
+        ({ targetLabel }: { readonly targetLabel: string }) => targetLabel === 'job',
+      )
+      assert.match(replacement, new RegExp(`^${pattern}$`))
+      assert.equal(endpoint.interval, '15s')
+    })
+  }
 })

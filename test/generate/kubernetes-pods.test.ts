@@ -19,6 +19,7 @@ import type { Manifest } from './published-schemas.ts'
 interface Probe {
   readonly httpGet: { readonly path: string; readonly port: string | number }
   readonly periodSeconds: number
+  readonly timeoutSeconds?: number
   readonly failureThreshold?: number
 }
 
@@ -108,6 +109,11 @@ for (const wanted of combinations) {
         assert.equal(startupProbe.httpGet.path, '/livez')
         assert.equal(livenessProbe.httpGet.path, '/livez')
         assert.equal(readinessProbe.httpGet.path, ready)
+        // A minute to start in, half a minute of silence before it is restarted, and time for a busy node to answer.
+        const patience = (probe: Probe) => probe.periodSeconds * (probe.failureThreshold ?? 3)
+        assert.ok(patience(startupProbe) >= 60)
+        assert.ok(patience(livenessProbe) >= 30)
+        assert.ok((livenessProbe.timeoutSeconds ?? 1) >= 5)
       }
     })
 
