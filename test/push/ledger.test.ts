@@ -55,6 +55,17 @@ class Told {
 }
 
 describe('what an Alertmanager is owed', () => {
+  it('is the end of an alert that it may know of, though it fired and ended again since', () => {
+    const told = new Told()
+    told.at(0, 'a')
+    // Whether that try arrived is not known.
+    told.try()
+    told.at(10)
+    told.at(20, 'a')
+    told.at(30)
+    assert.deepEqual(told.send(), ['a resolved'])
+  })
+
   it('is an alert that has begun to fire, once', () => {
     const told = new Told()
     told.at(0, 'a')
